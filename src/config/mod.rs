@@ -1,0 +1,249 @@
+//! `proxy.toml`, checked: what is here can be run with.
+//!
+//! [`file`] mirrors the file as written; this module holds what has been validated, so that no
+//! other room asks "is it set?". Config is data: it must never know token, net, tokio, or any
+//! machinery that uses it.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::mail::Protocol;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The `[[listener]]` tables, in file order; at least one.
+    pub listeners: Vec<Arc<Listener>>,
+    /// The `[[account]]` tables, in file order; at least one.
+    pub accounts: Vec<Arc<Account>>,
+    /// The `[outbound]` table, or what the environment says in its absence.
+    pub outbound: Outbound,
+    /// The `[limits]` table.
+    pub limits: Limits,
+    /// The `[log]` table.
+    pub log: Log,
+}
+
+/// One Entra app registration: `[entra.NAME]`.
+#[derive(Clone, Debug)]
+pub struct EntraApp {
+    /// The table's name.
+    pub name: String,
+    /// Tenant id or domain.
+    pub tenant: String,
+    /// Application (client) id.
+    pub client_id: String,
+    /// How tokens are got.
+    pub grant: Grant,
+    /// The authority's base URL, without a trailing slash. `http` only for a loopback host.
+    pub authority: String,
+    /// The scope to ask for, as sent: for [`Grant::Password`] it includes `offline_access`.
+    pub scope: String,
+    /// How long before expiry a token is renewed.
+    pub token_expiry_margin: Duration,
+}
+
+impl EntraApp {
+    /// The URL of the v2.0 token endpoint.
+    pub fn token_url(&self) -> String {
+        format!("{}/{}/oauth2/v2.0/token", self.authority, self.tenant)
+    }
+}
+
+/// How an app gets its tokens.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// OAuth 2.0 client credentials (RFC 6749 section 4.4): one token of the app for all mailboxes.
+    ClientCredentials {
+        /// The app's secret.
+        secret: SecretString,
+    },
+    /// Resource-owner password credentials (RFC 6749 section 4.3): a token for each user, for the
+    /// password that the user typed.
+    Password {
+        /// The app's secret; none for a public client.
+        secret: Option<SecretString>,
+    },
+}
+
+/// A local port: `[[listener]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Where its sessions go.
+    pub upstream: Upstream,
+    /// Who may connect. Never empty: loopback where the file names nobody.
+    pub allow: Vec<IpNet>,
+}
+
+/// A mail server to relay to.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Upstream {
+    /// DNS name or address. Never resolved locally when a proxy leads there.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is secured.
+    pub security: Security,
+}
+
+/// How an upstream connection is secured; never not at all.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Security {
+    /// STARTTLS, required (RFC 3207).
+    StartTls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+}
+
+/// Who may log in, and as what: `[[account]]`.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Which user names it covers.
+    pub user: UserPattern,
+    /// The argon2id PHC string that a password must match; `None` with [`Grant::Password`], where
+    /// Entra judges the password.
+    pub password_hash: Option<String>,
+    /// Whose mailbox XOAUTH2 names.
+    pub mailbox: Mailbox,
+    /// The app that gets the tokens.
+    pub entra: Arc<EntraApp>,
+}
+
+/// The user names that an account covers. Compared without regard to ASCII case.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum UserPattern {
+    /// This name only; lower case.
+    Exact(String),
+    /// Any name at this domain (`*@domain`); lower case, without the `*@`.
+    Domain(String),
+    /// Every name (`*`).
+    Any,
+}
+
+/// Whose mailbox XOAUTH2 names, per protocol; `None` means the user's own.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Mailbox {
+    /// For SMTP.
+    pub smtp: Option<String>,
+    /// For IMAP.
+    pub imap: Option<String>,
+    /// For POP3.
+    pub pop3: Option<String>,
+}
+
+impl Mailbox {
+    /// The mailbox for this protocol, if one other than the user's own.
+    pub fn for_protocol(&self, protocol: Protocol) -> Option<&str> {
+        match protocol {
+            Protocol::Smtp => self.smtp.as_deref(),
+            Protocol::Imap => self.imap.as_deref(),
+            Protocol::Pop3 => self.pop3.as_deref(),
+        }
+    }
+}
+
+/// The way out.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound {
+    /// The HTTP proxy that both legs use; `None` to go direct.
+    pub proxy: Option<Proxy>,
+    /// Destinations that are reached without the proxy.
+    pub no_proxy: Vec<NoProxy>,
+    /// PEM certificates trusted in addition to the system's roots.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// An HTTP proxy that is asked to CONNECT.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// Its host; resolved locally.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User and password for Basic authentication (RFC 7617).
+    pub credentials: Option<ProxyCredentials>,
+}
+
+/// A login at a proxy.
+#[derive(Clone, Debug)]
+pub struct ProxyCredentials {
+    /// User name; holds no colon.
+    pub username: String,
+    /// Password.
+    pub password: SecretString,
+}
+
+/// One entry of `no_proxy`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NoProxy {
+    /// `*`: everything.
+    All,
+    /// A domain and all below it, lower case, without a leading dot.
+    Domain {
+        /// The domain.
+        name: String,
+        /// Only this port.
+        port: Option<u16>,
+    },
+    /// An address range; matches hosts given as addresses.
+    Net(IpNet),
+}
+
+/// The `[limits]` table.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Sessions at one time.
+    pub max_sessions: usize,
+    /// Sessions at one time from one address.
+    pub max_sessions_per_address: usize,
+    /// From accept to the answer to the login.
+    pub login_timeout: Duration,
+    /// Silence of both sides after which a relayed SMTP session ends.
+    pub smtp_idle_timeout: Duration,
+    /// How long relayed sessions may run on after SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 1000,
+            max_sessions_per_address: 500,
+            login_timeout: Duration::from_secs(60),
+            // RFC 5321 section 4.5.3.2: 5 minutes between commands, but 10 for the reply to the
+            // final dot, when both sides are silent.
+            smtp_idle_timeout: Duration::from_secs(600),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The `[log]` table.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// A `tracing` filter directive, such as `info` or `mailwicket=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,5 @@
+//! mailwicket.
+
+pub mod config;
+pub mod mail;
+pub mod secret;

@@ -1,0 +1,115 @@
+//! Mail dialogues before login, as bytes in and bytes out.
+//!
+//! mailwicket plays the *server* to the legacy client until it has given its credentials
+//! ([`server`]), then plays the *client* to Exchange Online ([`client`]); everything after login
+//! is copied by the relay and never seen here. Both dialogues are sans-IO: [`Step`] says what the
+//! driver must do next. What a dialogue does not consume stays in the input buffer, so that bytes
+//! pipelined behind a login reach the relay.
+//!
+//! This file is the contract and imports nothing of the catalogue beside it. The room must never
+//! know any other room, tokio, the clock or tracing.
+
+pub mod client;
+pub mod sasl;
+pub mod server;
+pub mod wire;
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+/// A mail protocol that mailwicket speaks on both sides.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Protocol {
+    /// Message submission (RFC 6409, RFC 5321).
+    Smtp,
+    /// IMAP4rev1 (RFC 3501).
+    Imap,
+    /// POP3 (RFC 1939).
+    Pop3,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smtp => "smtp",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        })
+    }
+}
+
+/// What the driver of a dialogue must do next. `T` is what a finished dialogue yields, `F` why it
+/// ended without that.
+pub enum Step<T, F> {
+    /// Nothing more can be said before the peer sends more.
+    Read,
+    /// Send these bytes, then step again. They may hold a token: never log them, wipe them after.
+    Write(Vec<u8>),
+    /// Start TLS on the connection, then step again. The input buffer is empty: a dialogue that
+    /// finds bytes behind the STARTTLS exchange fails instead (RFC 3207 section 5, CVE-2011-0411).
+    StartTls,
+    /// The dialogue has what it was for. Unconsumed input belongs to what comes next.
+    Done(T),
+    /// The dialogue is over. All that the peer had to be told has been written.
+    Fail(F),
+}
+
+impl<T: fmt::Debug, F: fmt::Debug> fmt::Debug for Step<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("Read"),
+            Self::Write(bytes) => write!(f, "Write({} octets)", bytes.len()),
+            Self::StartTls => f.write_str("StartTls"),
+            Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
+            Self::Fail(failure) => f.debug_tuple("Fail").field(failure).finish(),
+        }
+    }
+}
+
+/// The credentials that a legacy client gave.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user name as typed; holds no ^A, CR, LF or NUL.
+    pub user: String,
+    /// The password as typed.
+    pub password: SecretString,
+    /// How the client named itself, where it was a valid domain or address literal
+    /// (SMTP EHLO, RFC 5321 section 4.1.1.1).
+    pub client_name: Option<String>,
+}
+
+/// Why a login or a session is refused, in the words that the client is given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Chooses the reply code, and with it whether the client tries again.
+    pub kind: RefusalKind,
+    /// A few words of reason. One line; [`wire`] keeps CR and LF out of replies.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal of this kind, in these words.
+    pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+/// The kinds of [`Refusal`], by what the client should do about them. A dialogue turns each into
+/// its protocol's own reply code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusalKind {
+    /// The credentials are refused; trying again cannot help (SMTP `535 5.7.8`).
+    Credentials,
+    /// Entra, the proxy or the upstream cannot be reached or is out of order; trying again later
+    /// can help (SMTP `454 4.7.0`).
+    Unavailable,
+    /// Too many sessions; the connection closes (SMTP `421 4.3.2`).
+    Busy,
+    /// The login took too long; the connection closes (SMTP `421 4.4.2`).
+    Deadline,
+    /// mailwicket is stopping; the connection closes (SMTP `421 4.3.2`).
+    ShuttingDown,
+    /// The address may not use this listener; the connection closes (SMTP `421 4.7.0`).
+    NotAllowed,
+}
