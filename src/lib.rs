@@ -1,5 +1,11 @@
 //! mailwicket.
 
+pub mod advice;
 pub mod config;
+pub mod daemon;
+pub mod doctor;
 pub mod mail;
+pub mod net;
 pub mod secret;
+pub mod session;
+pub mod token;

@@ -1,15 +1,79 @@
 //! `proxy.toml`, checked: what is here can be run with.
 //!
-//! [`file`] mirrors the file as written; this module holds what has been validated, so that no
-//! other room asks "is it set?". Config is data: it must never know token, net, tokio, or any
+//! `file` mirrors the file as written, `check` makes of it what is here: validated data, so that
+//! no other room asks "is it set?". Config is data: it must never know token, net, tokio, or any
 //! machinery that uses it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod check;
+mod file;
+mod form;
+mod outbound;
+mod problem;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+pub use self::problem::ConfigError;
+use self::{check::Checker, problem::Problems};
 use crate::mail::Protocol;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// All that is wrong with it, one line each: file, line, key, what to write. No value of a secret
+/// is quoted.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::whole(
+            &name,
+            format!("cannot read it: {error}; name the file with --config PATH"),
+        )
+    })?;
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    parse(&name, &text, folder, &|variable| {
+        std::env::var(variable).ok()
+    })
+}
+
+/// Checks a configuration that is already read. `name` is what messages call it, relative paths in
+/// it start at `folder`, and `environment` answers for variables.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(
+    name: &str,
+    text: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let mut problems = Problems::new(text);
+    let file = match toml::from_str(text) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            // Not the error's own Display: that quotes the line, and a secret may stand on it.
+            problems.at(error.span().unwrap_or_default(), error.message());
+            None
+        }
+    };
+    let mut checker = Checker {
+        problems,
+        folder,
+        environment,
+    };
+    let config = file.and_then(|file| checker.config(file));
+    let warnings = checker.problems.verdict(name)?;
+    config
+        .map(|config| Config { warnings, ..config })
+        .ok_or_else(|| ConfigError::whole(name, "unusable".to_owned()))
+}
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
@@ -24,6 +88,8 @@ pub struct Config {
     pub limits: Limits,
     /// The `[log]` table.
     pub log: Log,
+    /// What works and should still be looked at.
+    pub warnings: Vec<String>,
 }
 
 /// One Entra app registration: `[entra.NAME]`.
@@ -235,7 +301,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
     }
 }
 

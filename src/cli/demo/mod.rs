@@ -1,0 +1,186 @@
+//! `mailwicket demo`: mailwicket at work on an embedded Microsoft 365.
+//!
+//! Everything runs in this process and on loopback: Entra, Exchange Online, and a corporate proxy
+//! that both legs go through. The configuration that is printed is the one that runs, read by the
+//! same code as a `proxy.toml` on disk.
+
+mod client;
+mod tour;
+
+use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::{complain, exit, logging, run::Signals, say};
+use crate::{
+    config::{self, Config},
+    daemon::Daemon,
+    sandbox::{Options, Sandbox},
+    secret,
+};
+
+/// The user of the demo's client-credentials account.
+const USER: &str = "scanner@contoso.com";
+/// Its local password: known to the demo and to the reader, and good for nothing else.
+const PASSWORD: &str = "demo-password";
+/// A mailbox whose SMTP AUTH switch is off.
+const DISABLED: &str = "disabled@contoso.com";
+/// The login at the embedded proxy.
+const PROXY_LOGIN: (&str, &str) = ("svc-mail", "proxy-password");
+
+pub(super) fn demo(once: bool) -> ExitCode {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format_args!("mailwicket: no runtime: {error}"));
+            return exit::software();
+        }
+    };
+    match runtime.block_on(async { if once { tour().await } else { stay().await } }) {
+        Ok(()) => exit::ok(),
+        Err(error) => {
+            complain(&format_args!("mailwicket demo: {error:#}"));
+            exit::unavailable()
+        }
+    }
+}
+
+/// The demo's parts, running.
+struct Stage {
+    sandbox: Sandbox,
+    /// Where the old program connects.
+    listener: SocketAddr,
+    /// What runs, as the reader would write it.
+    proxy_toml: String,
+    daemon: Daemon,
+}
+
+async fn stay() -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let Stage { sandbox, listener, proxy_toml, daemon } = set_up(Duration::from_secs(5)).await?;
+    logging::install(&config::Log::default());
+    let (host, port) = (listener.ip(), listener.port());
+    say(&format_args!(
+        "\
+mailwicket runs on an embedded Microsoft 365. Nothing leaves this machine.
+
+  mailwicket            {listener}   SMTP, plain LOGIN; user {USER}, password {PASSWORD}
+  corporate proxy       {proxy}   HTTP CONNECT, asks for a login
+  Entra, Exchange       {entra}, {smtp}   known to the proxy by their real names
+
+Send a message with swaks:
+
+  swaks --server {host} --port {port} --auth LOGIN --auth-user {USER} --auth-password {PASSWORD} \\
+        --from {USER} --to you@example.net --body 'Hello from an old program'
+
+or with Python:
+
+  python3 -c 'import smtplib; s = smtplib.SMTP(\"{host}\", {port}); s.login(\"{USER}\", \"{PASSWORD}\"); \\
+  s.sendmail(\"{USER}\", \"you@example.net\", \"Subject: demo\\r\\n\\r\\nHello from an old program\\r\\n\"); s.quit()'
+
+Try a wrong password, or the user {DISABLED} (same password), whose SMTP AUTH is switched off;
+Exchange takes its time to refuse. The log below says why and what to do. Ctrl-C ends the demo.
+
+The configuration that runs (proxy.toml):
+
+{toml}
+The log:
+",
+        proxy = sandbox.proxy(),
+        entra = sandbox.authority(),
+        smtp = sandbox.smtp(),
+        toml = indent(&proxy_toml),
+    ));
+    daemon.run(signals.asked_to_stop()).await;
+    sandbox.stop().await;
+    Ok(())
+}
+
+async fn tour() -> anyhow::Result<()> {
+    let Stage { sandbox, listener, daemon, .. } = set_up(Duration::ZERO).await?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let tracker = TaskTracker::new();
+    let running = tracker.spawn(daemon.run(async {
+        let _ = stopped.await; // a dropped sender asks to stop as well
+    }));
+    let outcome = tour::walk(&sandbox, listener).await;
+    drop(stop);
+    running.await.context("the daemon")?;
+    sandbox.stop().await;
+    outcome
+}
+
+async fn set_up(tarpit: Duration) -> anyhow::Result<Stage> {
+    let credentials = Some((PROXY_LOGIN.0.to_owned(), PROXY_LOGIN.1.to_owned()));
+    let options = Options { tarpit, proxy_credentials: credentials, ..Options::default() };
+    let sandbox = Sandbox::start(options).await.context("the embedded Microsoft 365 cannot start")?;
+    let bind = free_port().await;
+    let proxy_toml = proxy_toml(&sandbox, bind);
+    let config = read(&proxy_toml, &sandbox).context("the demo's own configuration")?;
+    let daemon = Daemon::bind(&config)?;
+    let listener = *daemon.addresses()?.first().context("no listener")?;
+    Ok(Stage { sandbox, listener, proxy_toml, daemon })
+}
+
+/// The usual port, or any where that is taken.
+async fn free_port() -> SocketAddr {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 1587));
+    match TcpListener::bind(usual).await {
+        Ok(_) => usual,
+        Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+    }
+}
+
+fn proxy_toml(sandbox: &Sandbox, bind: SocketAddr) -> String {
+    let app = sandbox.world().confidential_app();
+    let hash = secret::hash_password(&PASSWORD.into());
+    format!(
+        "\
+[entra.contoso]
+tenant        = \"{tenant}\"
+client_id     = \"{client_id}\"
+grant         = \"client_credentials\"
+client_secret = {{ env = \"ENTRA_CLIENT_SECRET\" }}
+
+[[listener]]
+protocol = \"smtp\"
+bind     = \"{bind}\"
+
+[[account]]
+user          = \"{USER}\"
+password_hash = \"{hash}\"
+
+[[account]]
+user          = \"{DISABLED}\"
+password_hash = \"{hash}\"
+
+[outbound]
+proxy    = \"http://{proxy}\"
+username = \"{login}\"
+password = {{ env = \"PROXY_PASSWORD\" }}
+ca_file  = {ca_file:?}
+",
+        tenant = app.tenant,
+        client_id = app.client_id,
+        proxy = sandbox.proxy(),
+        login = PROXY_LOGIN.0,
+        ca_file = sandbox.ca_file(),
+    )
+}
+
+/// Reads the text as a file would be read, in an environment that holds the two secrets.
+fn read(text: &str, sandbox: &Sandbox) -> anyhow::Result<Config> {
+    let secret = sandbox.world().confidential_app().secret;
+    let environment = |name: &str| match name {
+        "ENTRA_CLIENT_SECRET" => Some(secret.clone()),
+        "PROXY_PASSWORD" => Some(PROXY_LOGIN.1.to_owned()),
+        _ => None,
+    };
+    Ok(config::parse("proxy.toml", text, Path::new("."), &environment)?)
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

@@ -1,0 +1,180 @@
+//! `[[account]]`: who may log in, and as whom.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use toml::Spanned;
+
+use super::{
+    super::{Account, EntraApp, Grant, Mailbox, UserPattern, file, form::is_sendable},
+    Checker,
+};
+use crate::secret;
+
+impl Checker<'_> {
+    pub(super) fn accounts(
+        &mut self,
+        tables: &[Spanned<file::Account>],
+        apps: &BTreeMap<String, Arc<EntraApp>>,
+        no_apps_written: bool,
+    ) -> Vec<Arc<Account>> {
+        if tables.is_empty() {
+            self.problems.general("no [[account]]; add one with user and password_hash (see `mailwicket hash-password`)");
+        }
+        let mut accounts: Vec<Arc<Account>> = Vec::new();
+        for table in tables {
+            let table = table.get_ref();
+            let entra = if no_apps_written {
+                None
+            } else {
+                self.app_of(table, apps)
+            };
+            let user = self.user(&table.user);
+            let hash = self.password_hash(table, entra.as_deref());
+            let mailbox = self.mailbox(table, user.as_ref(), entra.as_deref());
+            let (Some(user), Some(password_hash), Some(mailbox), Some(entra)) =
+                (user, hash, mailbox, entra)
+            else {
+                continue;
+            };
+            if accounts.iter().any(|other| other.user == user) {
+                let words = format!(
+                    "account.user: \"{}\" is there twice; remove one",
+                    table.user.get_ref()
+                );
+                self.problems.at(table.user.span(), words);
+            }
+            accounts.push(Arc::new(Account {
+                user,
+                password_hash,
+                mailbox,
+                entra,
+            }));
+        }
+        accounts
+    }
+
+    fn app_of(
+        &mut self,
+        table: &file::Account,
+        apps: &BTreeMap<String, Arc<EntraApp>>,
+    ) -> Option<Arc<EntraApp>> {
+        let Some(name) = &table.entra else {
+            if apps.len() > 1 {
+                let names: Vec<_> = apps.keys().map(String::as_str).collect();
+                let words = format!(
+                    "account.entra is missing and there are several apps; write one of {}",
+                    names.join(", ")
+                );
+                self.problems.at(table.user.span(), words);
+                return None;
+            }
+            return apps.values().next().cloned();
+        };
+        let app = apps.get(name.get_ref()).cloned();
+        if app.is_none() {
+            let words = format!(
+                "account.entra: there is no usable [entra.{}]",
+                name.get_ref()
+            );
+            self.problems.at(name.span(), words);
+        }
+        app
+    }
+
+    fn user(&mut self, given: &Spanned<String>) -> Option<UserPattern> {
+        let user = given.get_ref().trim().to_ascii_lowercase();
+        if user == "*" {
+            return Some(UserPattern::Any);
+        }
+        let domain = user.strip_prefix("*@");
+        let plain = domain.unwrap_or(&user);
+        if plain.is_empty() || plain.contains('*') || !is_sendable(plain) {
+            let words = format!(
+                "account.user: \"{user}\" is no user name; write an address, \"*@contoso.com\" or \"*\""
+            );
+            self.problems.at(given.span(), words);
+            return None;
+        }
+        Some(domain.map_or_else(
+            || UserPattern::Exact(user.clone()),
+            |domain| UserPattern::Domain(domain.to_owned()),
+        ))
+    }
+
+    /// `Some(None)` is right where Entra judges the password.
+    #[allow(clippy::option_option)] // outer: usable or not; inner: as in Account
+    fn password_hash(
+        &mut self,
+        table: &file::Account,
+        app: Option<&EntraApp>,
+    ) -> Option<Option<String>> {
+        let by_password = matches!(app?.grant, Grant::Password { .. });
+        match (&table.password_hash, by_password) {
+            (None, true) => Some(None),
+            (Some(hash), true) => {
+                self.problems.at(hash.span(), "account.password_hash: with grant = \"password\" Entra judges the password; remove the hash");
+                None
+            }
+            (None, false) => {
+                self.problems.at(table.user.span(), "account.password_hash is missing: without it anybody could send as this user; make one with `mailwicket hash-password`");
+                None
+            }
+            (Some(hash), false) => match secret::check_hash(hash.get_ref()) {
+                Ok(()) => Some(Some(hash.get_ref().clone())),
+                Err(why) => {
+                    self.problems.at(hash.span(), format!("account.password_hash is no usable hash ({why}); make one with `mailwicket hash-password`"));
+                    None
+                }
+            },
+        }
+    }
+
+    fn mailbox(
+        &mut self,
+        table: &file::Account,
+        user: Option<&UserPattern>,
+        app: Option<&EntraApp>,
+    ) -> Option<Mailbox> {
+        let Some(given) = &table.mailbox else {
+            let alias = matches!(user, Some(UserPattern::Exact(name)) if !name.contains('@'));
+            if alias
+                && matches!(
+                    app.map(|app| &app.grant),
+                    Some(Grant::ClientCredentials { .. })
+                )
+            {
+                self.problems.at(table.user.span(), "account.mailbox is missing: the user is no address, so say whose mailbox is meant, such as mailbox = \"scanner@contoso.com\"");
+                return None;
+            }
+            return Some(Mailbox::default());
+        };
+        let mailbox = match given.get_ref() {
+            file::Mailbox::All(all) => {
+                let all = Some(all.trim().to_owned());
+                Mailbox {
+                    smtp: all.clone(),
+                    imap: all.clone(),
+                    pop3: all,
+                }
+            }
+            file::Mailbox::Each(each) => Mailbox {
+                smtp: each.smtp.clone(),
+                imap: each.imap.clone(),
+                pop3: each.pop3.clone(),
+            },
+        };
+        let named = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
+        if named
+            .into_iter()
+            .flatten()
+            .all(|name| name.contains('@') && is_sendable(name))
+        {
+            return Some(mailbox);
+        }
+        self.problems.at(
+            given.span(),
+            "account.mailbox is no address; write such as \"shared@contoso.com\"",
+        );
+        None
+    }
+}

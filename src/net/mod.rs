@@ -1,0 +1,46 @@
+//! Sockets: the way out, TLS, and copying bytes.
+//!
+//! Both legs, the token endpoint and the mail server, are dialled by the same code, so that both
+//! go through the proxy and each failure names leg, hop and status. Must never know mail, tokens
+//! or sessions.
+
+pub mod dial;
+pub mod error;
+mod happy;
+pub mod http;
+pub mod http_connect;
+pub mod listen;
+mod prefixed;
+pub mod relay;
+pub mod route;
+pub mod tls;
+
+use std::fmt;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Which of the two connections out is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Leg {
+    /// To Entra.
+    Token,
+    /// To the mail server.
+    Mail,
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "token endpoint",
+            Self::Mail => "mail",
+        })
+    }
+}
+
+/// A connection of whatever kind: TCP, TLS, TLS in a tunnel, a pipe in a test.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A boxed connection.
+pub type Io = Box<dyn Stream>;

@@ -1,0 +1,232 @@
+//! Copies bytes both ways until both ends are done.
+//!
+//! What either side had sent before goes first. The copying is tokio's own, which flushes when it
+//! would otherwise block, as TLS needs; around it are the three things it does not do: counts that
+//! survive a failure, an idle limit, and a shorter limit once one side has finished. A byte relay
+//! cannot know where a message ends, so nothing interrupts it but these limits and `stop`. Must
+//! never know what is spoken.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Io, prefixed::prefixed};
+
+/// Octets of buffer for each direction of a session: one TLS record.
+const BUFFER: usize = 16 * 1024;
+/// Once one side has finished, the silence after which the session ends. A client that
+/// half-closes after its message may wait for the answer this long.
+const LINGER: Duration = Duration::from_secs(120);
+
+/// What a relay came to.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Octets from the client to the upstream.
+    pub up: u64,
+    /// Octets from the upstream to the client.
+    pub down: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub enum End {
+    /// Both sides finished, or one hung up.
+    HungUp,
+    /// Both sides were silent beyond the idle limit.
+    Idle,
+    /// One side finished and the other then stayed silent.
+    Lingered,
+    /// It was told to stop.
+    Shutdown,
+    /// A connection broke.
+    Failed(io::Error),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HungUp => f.write_str("hung up"),
+            Self::Idle => f.write_str("idle"),
+            Self::Lingered => f.write_str("half closed and silent"),
+            Self::Shutdown => f.write_str("cut at shutdown"),
+            Self::Failed(error) => write!(f, "broken: {error}"),
+        }
+    }
+}
+
+/// Relays until both sides are done, `idle` of silence, or `stop`.
+pub async fn relay(
+    client: Io,
+    upstream: Io,
+    from_client: BytesMut,
+    from_upstream: BytesMut,
+    idle: Duration,
+    stop: CancellationToken,
+) -> Relayed {
+    let meter = Arc::new(Meter::new());
+    let mut client = Metered::new(prefixed(from_client.freeze(), client), &meter, Side::Client);
+    let mut upstream = Metered::new(
+        prefixed(from_upstream.freeze(), upstream),
+        &meter,
+        Side::Upstream,
+    );
+    let end = tokio::select! {
+        copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => match copied {
+            Ok(_) => End::HungUp,
+            Err(error) if is_hang_up(&error) => End::HungUp,
+            Err(error) => End::Failed(error),
+        },
+        end = meter.silence(idle) => end,
+        () = stop.cancelled() => End::Shutdown,
+    };
+    Relayed {
+        up: meter.up.load(Ordering::Relaxed),
+        down: meter.down.load(Ordering::Relaxed),
+        end,
+    }
+}
+
+/// A peer that resets, or is gone when written to, has hung up; that is no fault on the way.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
+/// What both sides count into.
+struct Meter {
+    up: AtomicU64,
+    down: AtomicU64,
+    half_closed: AtomicBool,
+    last: Mutex<Instant>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Upstream,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self {
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn wrote(&self, to: Side, octets: usize) {
+        let counter = match to {
+            Side::Client => &self.down,
+            Side::Upstream => &self.up,
+        };
+        counter.fetch_add(octets as u64, Ordering::Relaxed);
+        self.stir();
+    }
+
+    fn stir(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Completes when nothing has moved for too long.
+    async fn silence(&self, idle: Duration) -> End {
+        loop {
+            let half_closed = self.half_closed.load(Ordering::Relaxed);
+            let limit = if half_closed { idle.min(LINGER) } else { idle };
+            let deadline = self.last() + limit;
+            if Instant::now() >= deadline {
+                return if half_closed {
+                    End::Lingered
+                } else {
+                    End::Idle
+                };
+            }
+            // Woken early now and then, because a half-close shortens the limit meanwhile.
+            sleep_until(deadline.min(Instant::now() + LINGER.min(idle))).await;
+        }
+    }
+}
+
+/// A connection whose traffic is counted.
+struct Metered {
+    io: Io,
+    meter: Arc<Meter>,
+    side: Side,
+}
+
+impl Metered {
+    fn new(io: Io, meter: &Arc<Meter>, side: Side) -> Self {
+        Self {
+            io,
+            meter: Arc::clone(meter),
+            side,
+        }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
+            // A TLS peer that leaves without close_notify. Mail protocols frame themselves, so
+            // this is an end like any other, and what is under way to the other side still goes.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => read?,
+        }
+        if buf.filled().len() == before {
+            self.meter.half_closed.store(true, Ordering::Relaxed);
+        }
+        self.meter.stir();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.meter.wrote(self.side, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,84 @@
+//! How a session that was not logged in ended: what the client still hears, and the log's words.
+
+use std::{io, time::Duration};
+
+use thiserror::Error;
+use tracing::{debug, warn};
+
+use crate::mail::{Refusal, RefusalKind, server::Ended};
+
+use super::progress::{Noted, Progress};
+
+/// Why there was no login. Its `Display` is the `ended` field of the session's last line.
+#[derive(Debug, Error)]
+pub(super) enum Ending {
+    /// The dialogue ended itself and has said so to the client.
+    #[error("{0}")]
+    Dialogue(Ended),
+    /// The client closed the connection.
+    #[error("client left before login")]
+    Closed,
+    /// The client's connection broke.
+    #[error("client connection broke before login: {0}")]
+    Broken(io::Error),
+    /// The login deadline passed.
+    #[error("login deadline")]
+    Deadline(Duration),
+    /// mailwicket is stopping.
+    #[error("shutdown before login")]
+    Draining,
+}
+
+impl Ending {
+    /// What the client is told, where the dialogue has not said it already.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Dialogue(_) | Self::Closed | Self::Broken(_) => None,
+            Self::Deadline(_) => Some(Refusal::new(
+                RefusalKind::Deadline,
+                "Login took too long, closing connection",
+            )),
+            Self::Draining => Some(Refusal::new(
+                RefusalKind::ShuttingDown,
+                "mailwicket is stopping, try again later",
+            )),
+        }
+    }
+
+    /// Says cause and remedy where the operator can do something about it.
+    pub(super) fn log(&self, progress: &Progress) {
+        let Noted { phase, account } = progress.noted();
+        match self {
+            Self::Deadline(limit) => warn!(
+                event = "login_deadline",
+                account,
+                phase,
+                cause = %format_args!("no login within {limit:?}; it was in phase {phase}"),
+                remedy = deadline_remedy(phase),
+                "login deadline passed",
+            ),
+            Self::Dialogue(Ended::Quit) | Self::Closed | Self::Draining => {}
+            Self::Dialogue(ended) => warn!(
+                event = "client_dialogue",
+                account,
+                cause = %ended,
+                remedy = "check which program connects here and what it is set to speak: \
+                          this port speaks the listener's protocol, in clear, with AUTH LOGIN or PLAIN",
+                "client cut off",
+            ),
+            Self::Broken(error) => debug!(%error, "client connection broke"),
+        }
+    }
+}
+
+fn deadline_remedy(phase: &str) -> &'static str {
+    match phase {
+        "login" => {
+            "the client connected but did not log in: switch authentication on in its settings"
+        }
+        "gate" => {
+            "many failed logins from this address are being slowed down: mend the client that fails"
+        }
+        _ => "run `mailwicket check` to see which hop is slow, or raise limits.login_timeout",
+    }
+}

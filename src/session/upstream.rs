@@ -1,0 +1,313 @@
+//! Opens the session at the provider: token, way out, TLS, login.
+//!
+//! A token that the provider refuses is dropped, fetched anew and tried once more, on a fresh
+//! connection and in the form that every server takes. What an upstream taught us (which
+//! extensions it offers, that it cuts long AUTH lines) is kept for the sessions after it.
+
+use std::{fmt, io};
+
+use bytes::BytesMut;
+use dashmap::DashMap;
+use secrecy::SecretString;
+use tracing::debug;
+
+use crate::{
+    advice::{self, Advice},
+    config::{Security, Upstream},
+    mail::{
+        self, Refusal, RefusalKind,
+        client::{ClientRole, Failure, SmtpLogin, TokenForm},
+        server::SmtpOffer,
+    },
+    net::{Io, Leg, dial::Dialer, error::DialError},
+    token::{Identity, Token, TokenError, cache::Tokens},
+};
+
+use super::{
+    progress::Progress,
+    pump::{PumpError, Pumped, pump},
+};
+
+/// Postfix cuts an AUTH line here and then calls the token malformed (as observed with 3.7); a
+/// longer line that was refused may have been a good token.
+const CUT_BY_SOME: usize = 2048;
+
+/// What a session needs to be opened at the provider.
+pub(super) struct Request<'a> {
+    pub(super) upstream: &'a Upstream,
+    /// How the client named itself, if validly.
+    pub(super) client_name: Option<&'a str>,
+    /// Whose token.
+    pub(super) identity: &'a Identity,
+    /// What the client typed; Entra judges it where the grant is by password.
+    pub(super) password: &'a SecretString,
+    /// Whose mailbox XOAUTH2 names.
+    pub(super) mailbox: &'a str,
+}
+
+/// A session at the provider, logged in.
+pub(super) struct Open {
+    pub(super) io: Io,
+    /// What the server sent behind its OK.
+    pub(super) leftover: BytesMut,
+}
+
+/// Why a session could not be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// No token.
+    Token(TokenError),
+    /// No connection, or no TLS on it.
+    Dial(DialError),
+    /// The server refused, or broke the rules.
+    Dialogue(Failure),
+    /// The server closed the connection in the middle of this phase.
+    Closed(&'static str),
+    /// The connection broke in the middle of this phase.
+    Io(&'static str, io::Error),
+}
+
+/// What upstreams have taught us, for the life of the process.
+#[derive(Default)]
+pub(super) struct Learned {
+    offers: DashMap<Upstream, Vec<String>>,
+    two_steps: DashMap<Upstream, ()>,
+}
+
+impl Learned {
+    /// What to advertise to a client whose session will go there.
+    pub(super) fn offer(&self, upstream: &Upstream) -> SmtpOffer {
+        let mut offer = SmtpOffer::exchange_online();
+        if let Some(extensions) = self.offers.get(upstream) {
+            offer.extensions.clone_from(&extensions);
+        }
+        offer
+    }
+
+    fn form(&self, upstream: &Upstream) -> TokenForm {
+        if self.two_steps.contains_key(upstream) {
+            TokenForm::TwoSteps
+        } else {
+            TokenForm::Inline
+        }
+    }
+}
+
+/// Gets a token and opens a session with it; tries once more where that can help.
+pub(super) async fn open(
+    tokens: &Tokens,
+    dialer: &Dialer,
+    learned: &Learned,
+    request: &Request<'_>,
+    progress: &Progress,
+) -> Result<Open, OpenError> {
+    progress.enter("token");
+    let token = token(tokens, request).await?;
+    let form = learned.form(request.upstream);
+    let refused = match attempt(dialer, learned, request, &token, form, progress).await {
+        Err(OpenError::Dialogue(refused @ Failure::Rejected { .. })) => refused,
+        outcome => return outcome,
+    };
+    let Failure::Rejected {
+        reply,
+        inline_octets,
+        ..
+    } = &refused
+    else {
+        return Err(OpenError::Dialogue(refused));
+    };
+    if is_policy(reply) {
+        return Err(OpenError::Dialogue(refused));
+    }
+    let cut = inline_octets.is_some_and(|octets| octets > CUT_BY_SOME);
+    let renewed = tokens.rejected(request.identity, &token);
+    if !renewed && !cut {
+        return Err(OpenError::Dialogue(refused));
+    }
+    progress.enter("token");
+    debug!(reply, renewed, "token refused upstream, trying once more");
+    let token = self::token(tokens, request).await?;
+    let open = attempt(
+        dialer,
+        learned,
+        request,
+        &token,
+        TokenForm::TwoSteps,
+        progress,
+    )
+    .await?;
+    if cut {
+        learned.two_steps.insert(request.upstream.clone(), ());
+    }
+    Ok(open)
+}
+
+/// Connects as far as the server's TLS lets one look without logging in.
+pub(super) async fn reach(dialer: &Dialer, upstream: &Upstream) -> Result<(), OpenError> {
+    connect(dialer, upstream).await.map(drop)
+}
+
+async fn token(tokens: &Tokens, request: &Request<'_>) -> Result<Token, OpenError> {
+    tokens
+        .get(request.identity, Some(request.password))
+        .await
+        .map_err(OpenError::Token)
+}
+
+async fn attempt(
+    dialer: &Dialer,
+    learned: &Learned,
+    request: &Request<'_>,
+    token: &Token,
+    form: TokenForm,
+    progress: &Progress,
+) -> Result<Open, OpenError> {
+    progress.enter("dial");
+    let Upstream {
+        host,
+        port,
+        security,
+    } = request.upstream;
+    let mut io = connect(dialer, request.upstream).await?;
+    let mut role = ClientRole::smtp(SmtpLogin {
+        name: request.client_name.unwrap_or("[127.0.0.1]").to_owned(),
+        security: match security {
+            Security::StartTls => mail::client::Security::StartTls,
+            Security::Tls => mail::client::Security::Tls,
+        },
+        user: request.mailbox.to_owned(),
+        token: token.secret().clone(),
+        form,
+    });
+    let mut leftover = BytesMut::new();
+    progress.enter("auth");
+    loop {
+        match pump(&mut io, &mut leftover, |input| role.step(input)).await {
+            Ok(Pumped::Done(opened)) => {
+                learned
+                    .offers
+                    .insert(request.upstream.clone(), opened.extensions);
+                return Ok(Open { io, leftover });
+            }
+            Ok(Pumped::StartTls) => {
+                io = dialer
+                    .start_tls(Leg::Mail, host, *port, io)
+                    .await
+                    .map_err(OpenError::Dial)?;
+            }
+            Err(PumpError::Failed(failure)) => return Err(OpenError::Dialogue(failure)),
+            Err(PumpError::Closed) => return Err(OpenError::Closed(role.phase())),
+            Err(PumpError::Io(error)) => return Err(OpenError::Io(role.phase(), error)),
+        }
+    }
+}
+
+/// A connection on which the dialogue can begin.
+async fn connect(dialer: &Dialer, upstream: &Upstream) -> Result<Io, OpenError> {
+    let Upstream {
+        host,
+        port,
+        security,
+    } = upstream;
+    let io = dialer
+        .dial(Leg::Mail, host, *port)
+        .await
+        .map_err(OpenError::Dial)?;
+    match security {
+        Security::StartTls => Ok(io),
+        Security::Tls => dialer
+            .start_tls(Leg::Mail, host, *port, io)
+            .await
+            .map_err(OpenError::Dial),
+    }
+}
+
+/// `5.7.139` is a verdict on the mailbox, the tenant or a policy; no other token changes it, and
+/// Exchange makes us wait many seconds for each refusal.
+fn is_policy(reply: &str) -> bool {
+    reply.contains(" 5.7.139 ")
+}
+
+impl OpenError {
+    /// Whether trying again, unchanged, is pointless.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Token(error) => error.is_refusal(),
+            Self::Dialogue(failure) => {
+                matches!(failure, Failure::Rejected { .. } | Failure::BadUser)
+            }
+            Self::Dial(_) | Self::Closed(_) | Self::Io(..) => false,
+        }
+    }
+
+    /// Whether Entra refused what the client typed: such failures are slowed down like any guess.
+    pub(super) fn blames_the_password(&self) -> bool {
+        matches!(self, Self::Token(error) if error.blames_the_password())
+    }
+
+    /// What the client is told.
+    pub(super) fn refusal(&self) -> Refusal {
+        let kind = if self.is_refusal() {
+            RefusalKind::Credentials
+        } else {
+            RefusalKind::Unavailable
+        };
+        Refusal::new(kind, self.client_text())
+    }
+
+    /// What to do about it, for the log.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Token(error) => error.remedy(),
+            Self::Dial(error) => error.remedy(),
+            _ => self.advice().map(|advice| advice.remedy.to_owned()),
+        }
+    }
+
+    /// What it means, for the log, where the error's own words do not say.
+    pub(super) fn cause(&self) -> Option<&'static str> {
+        self.advice().map(|advice| advice.cause)
+    }
+
+    fn advice(&self) -> Option<&'static Advice> {
+        match self {
+            Self::Dialogue(
+                Failure::Rejected { reply, .. } | Failure::Unavailable { reply, .. },
+            ) => advice::for_reply(reply),
+            Self::Token(error) => error.aadsts().and_then(advice::for_aadsts),
+            _ => None,
+        }
+    }
+
+    fn client_text(&self) -> String {
+        match self {
+            Self::Token(error) => error.client_text(),
+            Self::Dial(error) => error.summary(),
+            Self::Dialogue(Failure::Rejected { reply, .. }) => match advice::for_reply(reply) {
+                Some(advice) => {
+                    format!("Upstream refused the login ({reply:.9}): {}", advice.cause)
+                }
+                None => format!("Upstream refused the login: {reply}"),
+            },
+            Self::Dialogue(failure) => failure.to_string(),
+            Self::Closed(phase) => format!("Upstream closed the connection during {phase}"),
+            Self::Io(phase, _) => format!("Upstream connection broke during {phase}"),
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(error) => error.fmt(f),
+            Self::Dial(error) => error.fmt(f),
+            Self::Dialogue(failure) => failure.fmt(f),
+            Self::Closed(phase) => {
+                write!(f, "mail: the server closed the connection during {phase}")
+            }
+            Self::Io(phase, error) => {
+                write!(f, "mail: the connection broke during {phase}: {error}")
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Entra access tokens: asking for them, and keeping them.
+//!
+//! [`grant`] writes the requests, [`entra`] reads the answers, [`cache`] decides when to ask. How
+//! a request travels is not known here: a [`Courier`] carries it. Decisions rest on the HTTP
+//! status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS numbers only choose the
+//! words, because Microsoft may change them.
+//!
+//! Must never know mail, net or session.
+
+pub mod cache;
+pub mod entra;
+mod grant;
+mod slot;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
+
+use secrecy::SecretString;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::{advice, config::EntraApp};
+
+/// Whose token is meant.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The app registration.
+    pub app: Arc<EntraApp>,
+    /// The user, as typed. Without meaning for client credentials: there the app is the identity.
+    pub user: String,
+}
+
+/// An access token. `Debug` shows no part of it.
+#[derive(Clone, Debug)]
+pub struct Token {
+    secret: Arc<SecretString>,
+    /// Tells this token from every other of its slot.
+    generation: u64,
+    expires: Expiry,
+}
+
+/// When a token ends, by both clocks: the monotonic one stands still while a machine sleeps, the
+/// other may be set wrong and corrected.
+#[derive(Clone, Copy, Debug)]
+struct Expiry {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Token {
+    /// The token itself, for the one place that sends it.
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// Whether it may still be used.
+    fn lives(&self) -> bool {
+        Instant::now() < self.expires.monotonic && SystemTime::now() < self.expires.wall
+    }
+}
+
+/// A future that the [`Courier`] returns.
+pub type Carried = Pin<Box<dyn Future<Output = Result<reqwest::Response, CourierError>> + Send>>;
+
+/// Carries a request to Entra and the answer back. Follows no redirect.
+pub type Courier = Arc<dyn Fn(reqwest::Request) -> Carried + Send + Sync>;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Error)]
+#[error("{what}")]
+pub struct CourierError {
+    /// What happened, by leg, hop and status.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// A few words for the client.
+    pub summary: String,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug)]
+pub enum TokenError {
+    /// Entra refused the credential, for good.
+    Refused(Refused),
+    /// No token now; later there may be one.
+    Unavailable {
+        /// What happened.
+        what: String,
+        /// What to do about it.
+        remedy: Option<String>,
+        /// A few words for the client.
+        summary: String,
+    },
+    /// So many passwords of this user were refused that no more are tried for a while.
+    Held,
+    /// The grant needs the user's password and there is none.
+    NoPassword,
+}
+
+/// What Entra said when it refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The OAuth `error` (RFC 6749 section 5.2).
+    pub error: String,
+    /// The first sentence of `error_description`.
+    pub description: String,
+    /// The AADSTS number, for choosing words.
+    pub aadsts: Option<u32>,
+    /// Whether it was a user's password that was refused, and not the app's own credential.
+    pub by_password: bool,
+}
+
+impl TokenError {
+    /// Whether asking again, unchanged, is pointless.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Held)
+    }
+
+    /// Whether what the client typed was refused, and not the app or its rights.
+    pub fn blames_the_password(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.by_password && refused.error == "invalid_grant",
+            Self::Held => true,
+            Self::Unavailable { .. } | Self::NoPassword => false,
+        }
+    }
+
+    /// The AADSTS number, if Entra gave one.
+    pub fn aadsts(&self) -> Option<u32> {
+        match self {
+            Self::Refused(refused) => refused.aadsts,
+            _ => None,
+        }
+    }
+
+    /// What to do, in words for the log.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) => self.aadsts().and_then(advice::for_aadsts).map(|advice| advice.remedy.to_owned()),
+            Self::Unavailable { remedy, .. } => remedy.clone(),
+            Self::Held => Some("mend the password in the client; until then Entra is not asked, so that the account is not locked".to_owned()),
+            Self::NoPassword => Some("this account's app has grant = \"password\": the client must log in".to_owned()),
+        }
+    }
+
+    /// A few words for the client, without anything secret.
+    pub fn client_text(&self) -> String {
+        match self {
+            Self::Refused(Refused { error, aadsts, .. }) => match aadsts {
+                Some(code) => match advice::for_aadsts(*code) {
+                    Some(advice) => {
+                        format!("Entra refused the login (AADSTS{code}): {}", advice.cause)
+                    }
+                    None => format!("Entra refused the login (AADSTS{code})"),
+                },
+                None => format!("Entra refused the login ({error})"),
+            },
+            Self::Unavailable { summary, .. } => format!("No token now: {summary}"),
+            Self::Held => "Too many wrong passwords for this user, wait some minutes".to_owned(),
+            Self::NoPassword => "A password is needed".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(Refused {
+                error, description, ..
+            }) => {
+                write!(f, "Entra refused the credential: {error}: {description}")
+            }
+            Self::Unavailable { what, .. } => write!(f, "no token: {what}"),
+            Self::Held => f.write_str(
+                "no token: too many passwords of this user were refused in the last minutes",
+            ),
+            Self::NoPassword => f.write_str("no token: the grant needs the user's password"),
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}

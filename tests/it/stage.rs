@@ -1,0 +1,227 @@
+//! The stage that the end-to-end tests play on: the sandbox, mailwicket on it, a legacy client.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::LazyLock,
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use mailwicket::{
+    config::{self, Config},
+    daemon::Daemon,
+    sandbox::{Options, Sandbox},
+    secret,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+pub(crate) const USER: &str = "scanner@contoso.com";
+pub(crate) const PASSWORD: &str = "local-canary-password";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Argon2 once for the whole test run.
+static HASH: LazyLock<String> = LazyLock::new(|| secret::hash_password(&PASSWORD.into()));
+
+/// A sandbox with mailwicket on it.
+pub(crate) struct Stage {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    daemon: JoinHandle<usize>,
+}
+
+impl Stage {
+    /// The usual stage: client credentials, through the proxy, by the real host names.
+    pub(crate) async fn new() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With more lines for the listener, and more tables at the end.
+    pub(crate) async fn with(listener: &str, more: &str) -> Self {
+        let sandbox = Self::sandbox().await;
+        let text = text(&sandbox, listener, more);
+        let config = parse(&text, &sandbox);
+        Self::run(sandbox, &config).await
+    }
+
+    pub(crate) async fn sandbox() -> Sandbox {
+        let credentials = Some(("svc-mail".to_owned(), "proxy-canary-password".to_owned()));
+        let options = Options { tarpit: Duration::ZERO, proxy_credentials: credentials, ..Options::default() };
+        Sandbox::start(options).await.expect("the sandbox starts")
+    }
+
+    pub(crate) async fn run(sandbox: Sandbox, config: &Config) -> Self {
+        let daemon = Daemon::bind(config).expect("the daemon binds");
+        let address = daemon.addresses().expect("bound")[0];
+        let (stop, stopped) = oneshot::channel::<()>();
+        #[allow(clippy::disallowed_methods)] // a test's own task; there is no drain to escape
+        let daemon = tokio::spawn(daemon.run(async {
+            let _ = stopped.await;
+        }));
+        Self { sandbox, address, stop: Some(stop), daemon }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// As SIGTERM does; the rest of the drain is waited for by `ended`.
+    pub(crate) fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// How many sessions the drain had to cut.
+    pub(crate) async fn ended(mut self) -> usize {
+        self.ask_to_stop();
+        timeout(PATIENCE, self.daemon).await.expect("the drain ends").expect("no panic")
+    }
+}
+
+/// `proxy.toml` for the sandbox.
+pub(crate) fn text(sandbox: &Sandbox, listener: &str, more: &str) -> String {
+    let app = sandbox.world().confidential_app();
+    let public = sandbox.world().public_app();
+    let hash = &*HASH;
+    format!(
+        "\
+[entra.app]
+tenant = \"{tenant}\"
+client_id = \"{client}\"
+grant = \"client_credentials\"
+client_secret = {{ env = \"SECRET\" }}
+
+[entra.ropc]
+tenant = \"{tenant}\"
+client_id = \"{public}\"
+grant = \"password\"
+
+[[listener]]
+protocol = \"smtp\"
+bind = \"127.0.0.1:0\"
+{listener}
+
+[[account]]
+user = \"*@contoso.com\"
+password_hash = \"{hash}\"
+entra = \"app\"
+
+[[account]]
+user = \"erp@contoso.com\"
+entra = \"ropc\"
+
+[[account]]
+user = \"scan\"
+mailbox = \"{USER}\"
+password_hash = \"{hash}\"
+entra = \"app\"
+
+[outbound]
+proxy = \"http://{proxy}\"
+username = \"svc-mail\"
+password = \"proxy-canary-password\"
+ca_file = {ca:?}
+{more}
+",
+        tenant = app.tenant,
+        client = app.client_id,
+        public = public.client_id,
+        proxy = sandbox.proxy(),
+        ca = sandbox.ca_file(),
+    )
+}
+
+pub(crate) fn parse(text: &str, sandbox: &Sandbox) -> Config {
+    let secret = sandbox.world().confidential_app().secret;
+    let environment = |name: &str| (name == "SECRET").then(|| secret.clone());
+    config::parse("proxy.toml", text, Path::new("."), &environment).expect("the configuration is valid")
+}
+
+/// A legacy client, byte for byte.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects and takes the greeting.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let mut client = Self::silent(address).await;
+        let greeting = client.reply().await;
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        client
+    }
+
+    /// Connects and takes nothing.
+    pub(crate) async fn silent(address: SocketAddr) -> Self {
+        Self { stream: BufReader::new(TcpStream::connect(address).await.expect("connects")) }
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("written");
+    }
+
+    /// One whole reply; empty at the end of the stream.
+    pub(crate) async fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let read = timeout(PATIENCE, self.stream.read_line(&mut reply)).await.expect("a reply in time");
+            if read.unwrap_or(0) == 0 {
+                return reply;
+            }
+            let last = reply.trim_end().lines().last().unwrap_or_default();
+            if last.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    pub(crate) async fn say(&mut self, line: &str) -> String {
+        self.write(format!("{line}\r\n").as_bytes()).await;
+        self.reply().await
+    }
+
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) -> String {
+        self.say("EHLO client.example").await;
+        self.say("AUTH LOGIN").await;
+        self.say(&BASE64_STANDARD.encode(user)).await;
+        self.say(&BASE64_STANDARD.encode(password)).await
+    }
+
+    /// Logs in with AUTH PLAIN and its initial response.
+    pub(crate) async fn log_in_plain(&mut self, user: &str, password: &str) -> String {
+        self.say("EHLO client.example").await;
+        self.say(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0{user}\0{password}")))).await
+    }
+
+    /// Sends a message, already dot-stuffed and ended by CRLF.
+    pub(crate) async fn send(&mut self, from: &str, stuffed: &[u8]) -> String {
+        let reply = self.say(&format!("MAIL FROM:<{from}>")).await;
+        if !reply.starts_with("250") {
+            return reply;
+        }
+        self.say("RCPT TO:<you@example.net>").await;
+        let reply = self.say("DATA").await;
+        assert!(reply.starts_with("354"), "{reply}");
+        self.write(stuffed).await;
+        self.write(b".\r\n").await;
+        self.reply().await
+    }
+
+    /// Everything until the server closes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("the server closes");
+        rest
+    }
+
+    /// Closes the writing side only.
+    pub(crate) async fn shutdown(&mut self) {
+        self.stream.shutdown().await.expect("shut down");
+    }
+}
