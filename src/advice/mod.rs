@@ -176,7 +176,7 @@ mod tests {
         for code in codes {
             assert!(for_aadsts(code).is_some(), "AADSTS{code}");
         }
-        assert_eq!(codes.len(), 84);
+        assert_eq!(codes.len(), 88);
     }
 
     #[test]

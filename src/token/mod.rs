@@ -11,6 +11,8 @@ pub mod cache;
 pub mod entra;
 mod grant;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
