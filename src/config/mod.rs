@@ -9,6 +9,8 @@ mod file;
 mod form;
 mod outbound;
 mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,

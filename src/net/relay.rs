@@ -230,3 +230,182 @@ impl AsyncWrite for Metered {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        join,
+    };
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(600);
+
+    /// The far ends of both sides, and the relay between them.
+    fn stage(pipe: usize) -> (DuplexStream, DuplexStream, Io, Io) {
+        let (client, near_client) = duplex(pipe);
+        let (upstream, near_upstream) = duplex(pipe);
+        (
+            client,
+            upstream,
+            Box::new(near_client),
+            Box::new(near_upstream),
+        )
+    }
+
+    fn start(client: Io, upstream: Io) -> impl Future<Output = Relayed> {
+        relay(
+            client,
+            upstream,
+            BytesMut::new(),
+            BytesMut::new(),
+            IDLE,
+            CancellationToken::new(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leftovers_of_both_sides_go_first_however_large() {
+        let (mut client, mut upstream, near_client, near_upstream) = stage(64);
+        let (up, down) = (vec![b'u'; 100_000], vec![b'd'; 100_000]);
+        let relayed = relay(
+            near_client,
+            near_upstream,
+            BytesMut::from(up.as_slice()),
+            BytesMut::from(down.as_slice()),
+            IDLE,
+            CancellationToken::new(),
+        );
+        let far_client = async {
+            client.write_all(b"then this").await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            got
+        };
+        let far_upstream = async {
+            let mut got = Vec::new();
+            upstream.read_to_end(&mut got).await.unwrap();
+            upstream.write_all(b"and that").await.unwrap();
+            upstream.shutdown().await.unwrap();
+            got
+        };
+        let (relayed, at_client, at_upstream) = join!(relayed, far_client, far_upstream);
+        assert_eq!(at_upstream, [up.as_slice(), b"then this"].concat());
+        assert_eq!(
+            at_client,
+            [down.as_slice(), b"and that"].concat(),
+            "after the half-close"
+        );
+        assert_eq!((relayed.up, relayed.down), (100_009, 100_008));
+        assert!(matches!(relayed.end, End::HungUp));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn traffic_of_either_side_puts_the_idle_limit_off() {
+        let (mut client, mut upstream, near_client, near_upstream) = stage(64);
+        let started = Instant::now();
+        let traffic = async {
+            tokio::time::sleep(IDLE / 2).await;
+            client.write_all(b"x").await.unwrap();
+            tokio::time::sleep(IDLE / 2).await;
+            upstream.write_all(b"y").await.unwrap();
+        };
+        let (relayed, ()) = join!(start(near_client, near_upstream), traffic);
+        assert!(matches!(relayed.end, End::Idle));
+        assert_eq!((relayed.up, relayed.down), (1, 1));
+        assert_eq!(started.elapsed(), IDLE * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_half_close_silence_is_borne_for_a_shorter_time() {
+        let (mut client, _upstream, near_client, near_upstream) = stage(64);
+        let started = Instant::now();
+        client.shutdown().await.unwrap();
+        let relayed = start(near_client, near_upstream).await;
+        assert!(matches!(relayed.end, End::Lingered));
+        assert_eq!(started.elapsed(), LINGER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stop_cuts_it() {
+        let (_client, _upstream, near_client, near_upstream) = stage(64);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let relayed = relay(
+            near_client,
+            near_upstream,
+            BytesMut::new(),
+            BytesMut::new(),
+            IDLE,
+            stop,
+        );
+        assert!(matches!(relayed.await.end, End::Shutdown));
+    }
+
+    /// Says these words, then ends as a TLS peer does that leaves without `close_notify`.
+    struct Vanishes(&'static [u8]);
+
+    impl AsyncRead for Vanishes {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            buf.put_slice(std::mem::take(&mut self.0));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Vanishes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tls_peer_that_vanishes_is_an_ordinary_end_and_its_last_words_arrive() {
+        let (mut client, _, near_client, _) = stage(1);
+        let far_client = async {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            drop(client);
+            got
+        };
+        let upstream = Box::new(Vanishes(b"221 bye"));
+        let (relayed, got) = join!(start(near_client, upstream), far_client);
+        assert_eq!(got, b"221 bye", "through a pipe of one octet");
+        assert!(matches!(relayed.end, End::HungUp), "{:?}", relayed.end);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_carried_before_a_failure_is_counted() {
+        let (mut client, upstream, near_client, near_upstream) = stage(64);
+        client.write_all(b"12345").await.unwrap();
+        let carry = async {
+            tokio::task::yield_now().await;
+            let mut upstream = upstream;
+            let mut got = [0; 5];
+            upstream.read_exact(&mut got).await.unwrap();
+            drop(upstream);
+            client.write_all(b"678").await.unwrap();
+        };
+        let (relayed, ()) = join!(start(near_client, near_upstream), carry);
+        assert!(relayed.up >= 5, "{relayed:?}");
+        assert!(matches!(relayed.end, End::HungUp));
+    }
+}
