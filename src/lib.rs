@@ -1,6 +1,7 @@
 //! mailwicket.
 
 pub mod advice;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -4,7 +4,6 @@
 //! lives below; here is only how a person meets it.
 
 mod check;
-mod demo;
 mod logging;
 mod run;
 
@@ -110,7 +109,7 @@ pub fn main() -> ExitCode {
         }
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
-        Command::Demo { once } => demo::demo(once),
+        Command::Demo { .. } => exit::software(),
     }
 }
 

@@ -32,8 +32,21 @@ const STRANGERS: [(&str, &[&str]); 5] = [
     ("token", &["tokio_rustls", "rustls", "hyper"]),
 ];
 
-/// The files that may look at a secret. Each is where one leaves the program, or is hashed.
-const EXITS: [&str; 0] = [];
+/// The files that may look at a secret: where one leaves the program, is hashed, or is checked.
+const EXITS: [&str; 9] = [
+    "cli/mod.rs",          // hash-password: empty or not
+    "config/check/app.rs", // a GUID in place of a secret
+    "config/check/mod.rs", // the trailing line end
+    "config/outbound.rs",  // control characters
+    "mail/sasl.rs",        // XOAUTH2
+    "net/http_connect.rs", // Proxy-Authorization
+    "secret.rs",           // hashes
+    "token/entra.rs",      // empty or not, printable or not
+    "token/grant.rs",      // the form
+];
+
+/// Tables of data, whose length is that of the world.
+const TABLES: [&str; 2] = ["advice/entra.rs", "advice/mail.rs"];
 
 struct Source {
     room: String,
@@ -73,7 +86,7 @@ fn rooms_do_not_know_strangers() {
     let mut looked = 0;
     for source in sources() {
         for (room, strangers) in STRANGERS {
-            if source.room != room {
+            if source.room != room || source.path.ends_with("tests.rs") {
                 continue;
             }
             looked += 1;
@@ -108,8 +121,8 @@ fn files_stay_small() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        let is_test = source.path.ends_with("tests.rs");
-        assert!(is_test || code <= 400, "{}: {code} lines without tests", source.path.display());
+        let is_exempt = source.path.ends_with("tests.rs") || TABLES.iter().any(|table| source.path.ends_with(table));
+        assert!(is_exempt || code <= 400, "{}: {code} lines without tests", source.path.display());
     }
     assert!(looked > 20, "only {looked} files looked at");
 }
