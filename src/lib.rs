@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod mail;
+pub mod sandbox;
 pub mod secret;
