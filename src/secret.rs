@@ -30,9 +30,7 @@ impl Fingerprints {
     pub fn new() -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        Self {
-            keyed: Hmac::new_from_slice(&key).expect("HMAC takes any key length"),
-        }
+        Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes any key length") }
     }
 
     /// The fingerprint of `password` as `owner`'s. The owner is the salt: two owners of one
@@ -71,13 +69,7 @@ mod tests {
         assert!(print == prints.of("ann", &"pw".into()));
         assert!(print != prints.of("ann", &"pW".into()));
         assert!(print != prints.of("bob", &"pw".into()));
-        assert!(
-            prints.of("a", &"bc".into()) != prints.of("ab", &"c".into()),
-            "no shifting"
-        );
-        assert!(
-            print != Fingerprints::new().of("ann", &"pw".into()),
-            "a key per process"
-        );
+        assert!(prints.of("a", &"bc".into()) != prints.of("ab", &"c".into()), "no shifting");
+        assert!(print != Fingerprints::new().of("ann", &"pw".into()), "a key per process");
     }
 }

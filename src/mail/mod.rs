@@ -91,10 +91,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of this kind, in these words.
     pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            text: text.into(),
-        }
+        Self { kind, text: text.into() }
     }
 }
 

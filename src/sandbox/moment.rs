@@ -77,7 +77,9 @@ impl Moment {
 pub(super) fn random_hex(octets: usize) -> String {
     let mut bytes = vec![0; octets];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A random GUID (RFC 9562, version 4).

@@ -12,7 +12,7 @@ const RESOURCES: [&str; 3] = [
     "https://outlook.office.com",
     "https://graph.microsoft.com",
 ];
-/// Scopes of OpenID Connect, which belong to no resource.
+/// Scopes of `OpenID` Connect, which belong to no resource.
 const OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 /// A token response.
@@ -68,7 +68,7 @@ impl Request<'_> {
             .form
             .value("scope")
             .ok_or_else(|| errors::missing_parameter("scope"))?;
-        let wanted = self.scope(scope, &tenant)?;
+        let wanted = Wanted::read(scope, &tenant)?;
         if wanted.permissions != [".default"] {
             return Err(errors::not_default_scope(scope));
         }
@@ -95,11 +95,11 @@ impl Request<'_> {
                 .ok_or_else(|| errors::missing_parameter(name))
         };
         let username = field("username")?.to_owned();
-        let tenant = self.users_tenant(directory, tenant, &username)?;
+        let tenant = users_tenant(directory, tenant, &username)?;
         let app = self.app(directory, &tenant, false)?.clone();
         let password = field("password")?;
         let scope = field("scope")?;
-        let wanted = self.scope(scope, &tenant)?;
+        let wanted = Wanted::read(scope, &tenant)?;
         let Some(user) = directory
             .user_mut(&username)
             .filter(|user| user.tenant == tenant)
@@ -119,7 +119,7 @@ impl Request<'_> {
         };
         let renewal = jwt::verify_renewal(self.key, field("refresh_token")?);
         let upn = renewal.as_ref().map_or("", |renewal| &renewal.upn);
-        let tenant = self.users_tenant(directory, tenant, upn)?;
+        let tenant = users_tenant(directory, tenant, upn)?;
         let app = self.app(directory, &tenant, false)?;
         let renewal = renewal
             .filter(|renewal| renewal.client_id.eq_ignore_ascii_case(&app.client_id))
@@ -134,7 +134,7 @@ impl Request<'_> {
             return Err(errors::renewal_revoked());
         }
         check_standing(user)?;
-        let wanted = self.scope(self.form.value("scope").unwrap_or(&renewal.scope), &tenant)?;
+        let wanted = Wanted::read(self.form.value("scope").unwrap_or(&renewal.scope), &tenant)?;
         // A refresh token keeps begetting refresh tokens, whatever scope is asked this time.
         self.delegated(
             app,
@@ -144,23 +144,6 @@ impl Request<'_> {
                 ..wanted
             },
         )
-    }
-
-    /// The tenant of a delegated request; on `organizations` the user name leads to it.
-    fn users_tenant(
-        &self,
-        directory: &Directory,
-        tenant: &str,
-        upn: &str,
-    ) -> Result<String, Refusal> {
-        if !is_shared_endpoint(tenant) {
-            return tenant_id(directory, tenant);
-        }
-        let found = directory.tenant_of(upn).map(|tenant| tenant.id.clone());
-        found.ok_or_else(|| match upn {
-            "" => errors::renewal_malformed(),
-            _ => errors::user_unknown(upn, tenant),
-        })
     }
 
     /// The app, once its credential is right.
@@ -196,40 +179,6 @@ impl Request<'_> {
             return Err(errors::app_disabled(client_id, &app.name));
         }
         Ok(app)
-    }
-
-    fn scope(&self, scope: &str, tenant: &str) -> Result<Wanted, Refusal> {
-        let mut wanted = Wanted {
-            resource: String::new(),
-            permissions: vec![],
-            offline: false,
-        };
-        for part in scope.split_ascii_whitespace() {
-            if OPENID.contains(&part) {
-                wanted.offline |= part == "offline_access";
-                continue;
-            }
-            // `https://host//.default` keeps the slash that belongs to the resource.
-            let Some((resource, permission)) = part.rsplit_once('/') else {
-                return Err(errors::scope_invalid(scope));
-            };
-            if !resource.contains("://") || permission.is_empty() {
-                return Err(errors::scope_invalid(scope));
-            }
-            if !wanted.resource.is_empty() && wanted.resource != resource {
-                return Err(errors::several_resources(scope));
-            }
-            resource.clone_into(&mut wanted.resource);
-            wanted.permissions.push(permission.to_owned());
-        }
-        if wanted.permissions.is_empty() {
-            return Err(errors::scope_invalid(scope));
-        }
-        let bare = wanted.resource.trim_end_matches('/');
-        if !RESOURCES.contains(&bare) {
-            return Err(errors::resource_unknown(&wanted.resource, tenant));
-        }
-        Ok(wanted)
     }
 
     fn delegated(&self, app: &App, user: &User, wanted: Wanted) -> Result<Issued, Refusal> {
@@ -314,6 +263,55 @@ struct Wanted {
     resource: String,
     permissions: Vec<String>,
     offline: bool,
+}
+
+impl Wanted {
+    /// Reads a scope: permissions of one resource, and those of `OpenID`.
+    fn read(scope: &str, tenant: &str) -> Result<Self, Refusal> {
+        let mut wanted = Self {
+            resource: String::new(),
+            permissions: vec![],
+            offline: false,
+        };
+        for part in scope.split_ascii_whitespace() {
+            if OPENID.contains(&part) {
+                wanted.offline |= part == "offline_access";
+                continue;
+            }
+            // `https://host//.default` keeps the slash that belongs to the resource.
+            let Some((resource, permission)) = part.rsplit_once('/') else {
+                return Err(errors::scope_invalid(scope));
+            };
+            if !resource.contains("://") || permission.is_empty() {
+                return Err(errors::scope_invalid(scope));
+            }
+            if !wanted.resource.is_empty() && wanted.resource != resource {
+                return Err(errors::several_resources(scope));
+            }
+            resource.clone_into(&mut wanted.resource);
+            wanted.permissions.push(permission.to_owned());
+        }
+        if wanted.permissions.is_empty() {
+            return Err(errors::scope_invalid(scope));
+        }
+        let bare = wanted.resource.trim_end_matches('/');
+        if !RESOURCES.contains(&bare) {
+            return Err(errors::resource_unknown(&wanted.resource, tenant));
+        }
+        Ok(wanted)
+    }
+}
+
+/// The tenant of a delegated request; on `organizations` the user name leads to it.
+fn users_tenant(directory: &Directory, tenant: &str, upn: &str) -> Result<String, Refusal> {
+    if !is_shared_endpoint(tenant) {
+        return tenant_id(directory, tenant);
+    }
+    let found = directory.tenant_of(upn).map(|tenant| tenant.id.clone());
+    found.ok_or_else(|| match upn {
+        "" => errors::renewal_malformed(),
+        _ => errors::user_unknown(upn, tenant),
+    })
 }
 
 fn check_password(user: &mut User, password: &str, lockout_after: u32) -> Result<(), Refusal> {
