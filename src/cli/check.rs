@@ -34,7 +34,11 @@ pub(super) fn check(path: &Path, config: &Config, offline: bool, user: Option<&s
     for finding in &findings {
         print(finding);
     }
-    if findings.iter().any(|finding| finding.trouble.is_some()) { exit::unavailable() } else { exit::ok() }
+    if findings.iter().any(|finding| finding.trouble.is_some()) {
+        exit::unavailable()
+    } else {
+        exit::ok()
+    }
 }
 
 fn print(Finding { what, trouble }: &Finding) {

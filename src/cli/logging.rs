@@ -6,7 +6,9 @@
 use std::{io, panic};
 
 use tracing::error;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat};
 
@@ -22,6 +24,11 @@ pub(super) fn install(log: &Log) {
     panic::set_hook(Box::new(|panic| {
         // The place only: a message may quote what was being parsed.
         let place = panic.location().map(ToString::to_string);
-        error!(event = "bug", place, remedy = "please report this place", "a task panicked; the others go on");
+        error!(
+            event = "bug",
+            place,
+            remedy = "please report this place",
+            "a task panicked; the others go on"
+        );
     }));
 }

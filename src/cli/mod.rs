@@ -4,6 +4,7 @@
 //! lives below; here is only how a person meets it.
 
 mod check;
+mod demo;
 mod logging;
 mod run;
 
@@ -48,7 +49,11 @@ mod exit {
 }
 
 #[derive(Parser)]
-#[command(version, about, after_help = "Logs go to standard error. SIGTERM and SIGINT drain and exit 0.")]
+#[command(
+    version,
+    about,
+    after_help = "Logs go to standard error. SIGTERM and SIGINT drain and exit 0."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -59,7 +64,13 @@ struct Arguments {
 #[derive(clap::Args)]
 struct ConfigFile {
     /// The configuration file
-    #[arg(long, value_name = "PATH", env = "MAILWICKET_CONFIG", default_value = "proxy.toml", global = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "MAILWICKET_CONFIG",
+        default_value = "proxy.toml",
+        global = true
+    )]
     config: PathBuf,
 }
 
@@ -98,18 +109,22 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print(); // with standard error gone there is nobody to tell
-            return if error.use_stderr() { exit::usage() } else { exit::ok() };
+            return if error.use_stderr() {
+                exit::usage()
+            } else {
+                exit::ok()
+            };
         }
     };
     let path = &arguments.file.config;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => with_config(path, run::run),
-        Command::Check { offline, account } => {
-            with_config(path, |config| check::check(path, config, offline, account.as_deref()))
-        }
+        Command::Check { offline, account } => with_config(path, |config| {
+            check::check(path, config, offline, account.as_deref())
+        }),
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
-        Command::Demo { .. } => exit::software(),
+        Command::Demo { once } => demo::demo(once),
     }
 }
 
@@ -134,7 +149,9 @@ fn hash_password() -> ExitCode {
             exit::ok()
         }
         Err(error) => {
-            complain(&format_args!("mailwicket: cannot read the password: {error}"));
+            complain(&format_args!(
+                "mailwicket: cannot read the password: {error}"
+            ));
             exit::usage()
         }
     }
@@ -167,7 +184,10 @@ fn explain(text: &str) -> ExitCode {
         return exit::unavailable();
     }
     for advice in found {
-        say(&format_args!("{}\n  cause:  {}\n  remedy: {}", advice.code, advice.cause, advice.remedy));
+        say(&format_args!(
+            "{}\n  cause:  {}\n  remedy: {}",
+            advice.code, advice.cause, advice.remedy
+        ));
     }
     exit::ok()
 }

@@ -6,7 +6,10 @@ use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
 use super::{complain, exit, logging};
-use crate::{config::Config, daemon::{Daemon, StartError}};
+use crate::{
+    config::Config,
+    daemon::{Daemon, StartError},
+};
 
 pub(super) fn run(config: &Config) -> ExitCode {
     logging::install(&config.log);
@@ -30,7 +33,9 @@ async fn serve(config: &Config) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            complain(&format_args!("mailwicket: cannot listen for signals: {error}"));
+            complain(&format_args!(
+                "mailwicket: cannot listen for signals: {error}"
+            ));
             return exit::software();
         }
     };
@@ -44,7 +49,11 @@ async fn serve(config: &Config) -> ExitCode {
             };
         }
     };
-    info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "mailwicket is ready");
+    info!(
+        event = "ready",
+        version = env!("CARGO_PKG_VERSION"),
+        "mailwicket is ready"
+    );
     daemon.run(signals.asked_to_stop()).await;
     exit::ok()
 }
@@ -61,7 +70,10 @@ impl Signals {
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     #[cfg(not(unix))]

@@ -529,7 +529,9 @@ fn the_shipped_file_is_valid_and_so_is_every_line_behind_a_hash() {
         .map(|line| {
             let key = line.strip_prefix("# ").filter(|rest| {
                 let word = rest.split(" = ").next().unwrap_or_default().trim();
-                let is_key = word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+                let is_key = word
+                    .bytes()
+                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
                 rest.starts_with('[') || (rest.contains(" = ") && is_key)
             });
             woken += usize::from(key.is_some());

@@ -228,6 +228,11 @@ fn is_policy(reply: &str) -> bool {
     reply.contains(" 5.7.139 ")
 }
 
+/// Reply code and enhanced status code (RFC 3463), the first two words.
+fn codes(reply: &str) -> String {
+    reply.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 impl OpenError {
     /// Whether trying again, unchanged, is pointless.
     pub(super) fn is_refusal(&self) -> bool {
@@ -284,9 +289,11 @@ impl OpenError {
             Self::Token(error) => error.client_text(),
             Self::Dial(error) => error.summary(),
             Self::Dialogue(Failure::Rejected { reply, .. }) => match advice::for_reply(reply) {
-                Some(advice) => {
-                    format!("Upstream refused the login ({reply:.9}): {}", advice.cause)
-                }
+                Some(advice) => format!(
+                    "Upstream refused the login ({}): {}",
+                    codes(reply),
+                    advice.cause
+                ),
                 None => format!("Upstream refused the login: {reply}"),
             },
             Self::Dialogue(failure) => failure.to_string(),

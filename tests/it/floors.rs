@@ -25,7 +25,18 @@ const FLOORS: [(&str, u8); 13] = [
 
 /// Crates that a room must never know.
 const STRANGERS: [(&str, &[&str]); 5] = [
-    ("mail", &["tokio", "tokio_util", "tokio_rustls", "tracing", "reqwest", "std::time", "std::net"]),
+    (
+        "mail",
+        &[
+            "tokio",
+            "tokio_util",
+            "tokio_rustls",
+            "tracing",
+            "reqwest",
+            "std::time",
+            "std::net",
+        ],
+    ),
     ("advice", &["tokio", "tracing", "reqwest"]),
     ("secret", &["tokio", "tracing", "std::time"]),
     ("config", &["tokio", "tracing", "reqwest", "rustls"]),
@@ -61,7 +72,10 @@ fn imports_go_down_only() {
     let (mut edges, mut wrong) = (0, Vec::new());
     for source in sources() {
         let Some(floor) = floors.get(source.room.as_str()) else {
-            panic!("{}: a room without a floor; give it one in FLOORS", source.path.display());
+            panic!(
+                "{}: a room without a floor; give it one in FLOORS",
+                source.path.display()
+            );
         };
         for import in imports(&source.code) {
             edges += 1;
@@ -69,15 +83,25 @@ fn imports_go_down_only() {
                 continue;
             }
             match floors.get(import.as_str()) {
-                None => wrong.push(format!("{}: crate::{import} is no room: import by module path", source.path.display())),
+                None => wrong.push(format!(
+                    "{}: crate::{import} is no room: import by module path",
+                    source.path.display()
+                )),
                 Some(other) if other >= floor => {
-                    wrong.push(format!("{}: {} (floor {floor}) imports {import} (floor {other})", source.path.display(), source.room));
+                    wrong.push(format!(
+                        "{}: {} (floor {floor}) imports {import} (floor {other})",
+                        source.path.display(),
+                        source.room
+                    ));
                 }
                 Some(_) => {}
             }
         }
     }
-    assert!(edges > 40, "only {edges} imports found: the test reads nothing");
+    assert!(
+        edges > 40,
+        "only {edges} imports found: the test reads nothing"
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -92,8 +116,14 @@ fn rooms_do_not_know_strangers() {
             looked += 1;
             let code = source.code.split("#[cfg(test)]").next().unwrap_or_default();
             for stranger in strangers {
-                let found = ["use ", " ", "(", "&", "<", "\n"].iter().any(|before| code.contains(&format!("{before}{stranger}::")));
-                assert!(!found, "{}: {room} must never know {stranger}", source.path.display());
+                let found = ["use ", " ", "(", "&", "<", "\n"]
+                    .iter()
+                    .any(|before| code.contains(&format!("{before}{stranger}::")));
+                assert!(
+                    !found,
+                    "{}: {room} must never know {stranger}",
+                    source.path.display()
+                );
             }
         }
     }
@@ -108,10 +138,20 @@ fn secrets_have_few_exits() {
             let code = source.code.split("#[cfg(test)]").next().unwrap_or_default();
             code.contains("expose_secret") && !source.path.ends_with("tests.rs")
         })
-        .map(|source| source.path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/"))
+        .map(|source| {
+            source
+                .path
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/")
+        })
         .collect();
     exits.sort();
-    assert_eq!(exits, EXITS, "a new exit for secrets needs a reason in EXITS");
+    assert_eq!(
+        exits, EXITS,
+        "a new exit for secrets needs a reason in EXITS"
+    );
 }
 
 #[test]
@@ -120,9 +160,19 @@ fn files_stay_small() {
     for source in sources() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        let is_exempt = source.path.ends_with("tests.rs") || TABLES.iter().any(|table| source.path.ends_with(table));
-        assert!(is_exempt || code <= 400, "{}: {code} lines without tests", source.path.display());
+        let code = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .lines()
+            .count();
+        let is_exempt = source.path.ends_with("tests.rs")
+            || TABLES.iter().any(|table| source.path.ends_with(table));
+        assert!(
+            is_exempt || code <= 400,
+            "{}: {code} lines without tests",
+            source.path.display()
+        );
     }
     assert!(looked > 20, "only {looked} files looked at");
 }
@@ -163,7 +213,9 @@ fn imports(code: &str) -> Vec<String> {
 }
 
 fn name(text: &str) -> String {
-    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    text.chars()
+        .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+        .collect()
 }
 
 fn root() -> PathBuf {
@@ -180,10 +232,17 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let below = path.strip_prefix(root()).unwrap();
-                let room = below.components().next().unwrap().as_os_str().to_string_lossy();
+                let room = below
+                    .components()
+                    .next()
+                    .unwrap()
+                    .as_os_str()
+                    .to_string_lossy();
                 let room = room.trim_end_matches(".rs").to_owned();
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+                let code = text
+                    .lines()
+                    .map(|line| line.split("//").next().unwrap_or_default());
                 let code = code.collect::<Vec<_>>().join("\n");
                 sources.push(Source { room, path, code });
             }

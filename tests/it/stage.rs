@@ -11,7 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::{
     config::{self, Config},
     daemon::Daemon,
-    sandbox::{Options, Sandbox},
+    sandbox::{Options, Sandbox, world::contoso},
     secret,
 };
 use tokio::{
@@ -47,7 +47,7 @@ impl Stage {
     pub(crate) async fn with(listener: &str, more: &str) -> Self {
         let sandbox = Self::sandbox().await;
         let text = text(&sandbox, listener, more);
-        let config = parse(&text, &sandbox);
+        let config = parse(&text);
         Self::run(sandbox, &config).await
     }
 
@@ -86,8 +86,6 @@ impl Stage {
 
 /// `proxy.toml` for the sandbox.
 pub(crate) fn text(sandbox: &Sandbox, listener: &str, more: &str) -> String {
-    let app = sandbox.world().confidential_app();
-    let public = sandbox.world().public_app();
     let hash = &*HASH;
     format!(
         "\
@@ -129,17 +127,16 @@ password = \"proxy-canary-password\"
 ca_file = {ca:?}
 {more}
 ",
-        tenant = app.tenant,
-        client = app.client_id,
-        public = public.client_id,
+        tenant = contoso::TENANT_DOMAIN,
+        client = contoso::APP_ID,
+        public = contoso::PUBLIC_APP_ID,
         proxy = sandbox.proxy(),
         ca = sandbox.ca_file(),
     )
 }
 
-pub(crate) fn parse(text: &str, sandbox: &Sandbox) -> Config {
-    let secret = sandbox.world().confidential_app().secret;
-    let environment = |name: &str| (name == "SECRET").then(|| secret.clone());
+pub(crate) fn parse(text: &str) -> Config {
+    let environment = |name: &str| (name == "SECRET").then(|| contoso::APP_SECRET.to_owned());
     config::parse("proxy.toml", text, Path::new("."), &environment).expect("the configuration is valid")
 }
 

@@ -30,7 +30,13 @@ struct Stage {
 impl Stage {
     fn new(piece: usize) -> Self {
         let (pending, input, said, at) = Default::default();
-        Self { pending, piece, input, said, at }
+        Self {
+            pending,
+            piece,
+            input,
+            said,
+            at,
+        }
     }
 
     fn give(&mut self, text: &str, end: &str) {
@@ -50,32 +56,50 @@ impl Stage {
     }
 
     /// Steps until the role yields something else than words.
-    fn yielded<T: Debug, F: Debug>(&mut self, mut step: impl FnMut(&mut BytesMut) -> Step<T, F>) -> Step<T, F> {
+    fn yielded<T: Debug, F: Debug>(
+        &mut self,
+        mut step: impl FnMut(&mut BytesMut) -> Step<T, F>,
+    ) -> Step<T, F> {
         self.silent();
         loop {
             match step(&mut self.input) {
                 Step::Read => self.feed(),
-                Step::Write(bytes) => panic!("{}: said {:?}", self.at, String::from_utf8_lossy(&bytes)),
+                Step::Write(bytes) => {
+                    panic!("{}: said {:?}", self.at, String::from_utf8_lossy(&bytes))
+                }
                 other => return other,
             }
         }
     }
 
     fn feed(&mut self) {
-        assert!(!self.pending.is_empty(), "{}: the role waits for more", self.at);
+        assert!(
+            !self.pending.is_empty(),
+            "{}: the role waits for more",
+            self.at
+        );
         let count = self.piece.min(self.pending.len());
         self.input.extend(self.pending.drain(..count));
     }
 
     fn heard(&mut self, bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).expect("ASCII");
-        let lines = text.strip_suffix("\r\n").unwrap_or_else(|| panic!("{}: no CRLF: {text:?}", self.at));
+        let lines = text
+            .strip_suffix("\r\n")
+            .unwrap_or_else(|| panic!("{}: no CRLF: {text:?}", self.at));
         self.said.extend(lines.split("\r\n").map(str::to_owned));
-        assert!(self.said.iter().all(|line| !line.contains(['\r', '\n'])), "{}", self.at);
+        assert!(
+            self.said.iter().all(|line| !line.contains(['\r', '\n'])),
+            "{}",
+            self.at
+        );
     }
 
     fn expect(&mut self, line: &str) {
-        let said = self.said.pop_front().unwrap_or_else(|| panic!("{}: nothing said, expected {line:?}", self.at));
+        let said = self
+            .said
+            .pop_front()
+            .unwrap_or_else(|| panic!("{}: nothing said, expected {line:?}", self.at));
         let expected = String::from_utf8(unescape(line)).unwrap();
         match expected.strip_suffix("...") {
             Some(start) => assert!(said.starts_with(start), "{}: {said:?}", self.at),
@@ -84,11 +108,21 @@ impl Stage {
     }
 
     fn silent(&self) {
-        assert!(self.said.is_empty(), "{}: also said {:?}", self.at, self.said);
+        assert!(
+            self.said.is_empty(),
+            "{}: also said {:?}",
+            self.at,
+            self.said
+        );
     }
 
     fn left(&mut self, octets: &str) {
-        let all: Vec<u8> = self.input.iter().copied().chain(self.pending.drain(..)).collect();
+        let all: Vec<u8> = self
+            .input
+            .iter()
+            .copied()
+            .chain(self.pending.drain(..))
+            .collect();
         assert_eq!(all, unescape(octets), "{}", self.at);
         self.input.clear();
     }
@@ -101,7 +135,14 @@ fn the_server_role_plays_its_scenes() {
         for (title, lines) in &scenes {
             let mut stage = Stage::new(piece);
             let mut offer = SmtpOffer::exchange_online();
-            offer.extensions = ["SIZE 157286400", "auth LOGIN XOAUTH2", "STARTTLS", "8BITMIME"].map(str::to_owned).into();
+            offer.extensions = [
+                "SIZE 157286400",
+                "auth LOGIN XOAUTH2",
+                "STARTTLS",
+                "8BITMIME",
+            ]
+            .map(str::to_owned)
+            .into();
             let mut role = ServerRole::smtp(offer);
             for (number, line) in lines {
                 stage.at = format!("server.txt:{number} ({title}, pieces of {piece})");
@@ -114,8 +155,15 @@ fn the_server_role_plays_its_scenes() {
                         stage.expect(rest);
                     }
                     "LOGIN" => {
-                        let Step::Done(login) = stage.yielded(|input| role.step(input)) else { panic!("{}", stage.at) };
-                        assert_eq!(shown(&login), String::from_utf8(unescape(rest)).unwrap(), "{}", stage.at);
+                        let Step::Done(login) = stage.yielded(|input| role.step(input)) else {
+                            panic!("{}", stage.at)
+                        };
+                        assert_eq!(
+                            shown(&login),
+                            String::from_utf8(unescape(rest)).unwrap(),
+                            "{}",
+                            stage.at
+                        );
                     }
                     "VERDICT" => {
                         let bytes = match rest.split_once(' ') {
@@ -130,7 +178,9 @@ fn the_server_role_plays_its_scenes() {
                     }
                     "LEFT" => stage.left(rest),
                     "END" => {
-                        let Step::Fail(ended) = stage.yielded(|input| role.step(input)) else { panic!("{}", stage.at) };
+                        let Step::Fail(ended) = stage.yielded(|input| role.step(input)) else {
+                            panic!("{}", stage.at)
+                        };
                         assert_eq!(ended.to_string(), rest, "{}", stage.at);
                     }
                     _ => panic!("{}: {line}", stage.at),
@@ -167,20 +217,30 @@ fn the_client_role_plays_its_scenes() {
                     "TLS" => {
                         let step = stage.yielded(|input| role.step(input));
                         assert!(matches!(step, Step::StartTls), "{}: {step:?}", stage.at);
-                        assert!(stage.input.is_empty() && stage.pending.is_empty(), "{}", stage.at);
+                        assert!(
+                            stage.input.is_empty() && stage.pending.is_empty(),
+                            "{}",
+                            stage.at
+                        );
                     }
                     "DONE" => {
-                        let Step::Done(Opened { extensions }) = stage.yielded(|input| role.step(input)) else {
+                        let Step::Done(Opened { extensions }) =
+                            stage.yielded(|input| role.step(input))
+                        else {
                             panic!("{}", stage.at)
                         };
                         assert_eq!(extensions.join("|"), rest, "{}", stage.at);
                     }
                     "FAIL" => {
                         let step = stage.yielded(|input| role.step(input));
-                        let Step::Fail(failure) = step else { panic!("{}: {step:?}", stage.at) };
+                        let Step::Fail(failure) = step else {
+                            panic!("{}: {step:?}", stage.at)
+                        };
                         let words = format!("{} {failure}", kind(&failure));
                         match rest.strip_suffix("...") {
-                            Some(start) => assert!(words.starts_with(start), "{}: {words}", stage.at),
+                            Some(start) => {
+                                assert!(words.starts_with(start), "{}: {words}", stage.at)
+                            }
                             None => assert_eq!(words, rest, "{}", stage.at),
                         }
                     }
@@ -226,7 +286,8 @@ fn replay<T: Debug, F: Debug>(
     cuts: &[usize],
     mut step: impl FnMut(&mut BytesMut) -> Step<T, F>,
 ) -> (Vec<u8>, String) {
-    let (mut rest, mut cuts, mut buffer, mut said) = (input, cuts.iter().cycle(), BytesMut::new(), Vec::new());
+    let (mut rest, mut cuts, mut buffer, mut said) =
+        (input, cuts.iter().cycle(), BytesMut::new(), Vec::new());
     loop {
         match step(&mut buffer) {
             Step::Write(bytes) => {
@@ -281,9 +342,18 @@ fn server_speech() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn speech(line: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
-    let ended = (line, prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")]);
+    let ended = (
+        line,
+        prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")],
+    );
     let lines = proptest::collection::vec(ended, 0..30);
-    lines.prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes())
+    lines.prop_map(|lines| {
+        lines
+            .into_iter()
+            .map(|(line, end)| line + end)
+            .collect::<String>()
+            .into_bytes()
+    })
 }
 
 fn options(text: &str) -> SmtpLogin {
@@ -303,7 +373,11 @@ fn options(text: &str) -> SmtpLogin {
 
 fn login(name: &str, form: TokenForm) -> SmtpLogin {
     SmtpLogin {
-        name: if name.is_empty() { "client.example".to_owned() } else { name.to_owned() },
+        name: if name.is_empty() {
+            "client.example".to_owned()
+        } else {
+            name.to_owned()
+        },
         security: Security::StartTls,
         user: "agent@contoso.example".to_owned(),
         token: "TESTTOKEN".into(),
@@ -313,7 +387,10 @@ fn login(name: &str, form: TokenForm) -> SmtpLogin {
 
 fn kind(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Rejected { inline_octets: Some(_), .. } => "rejected inline:",
+        Failure::Rejected {
+            inline_octets: Some(_),
+            ..
+        } => "rejected inline:",
         Failure::Rejected { .. } => "rejected:",
         Failure::Unavailable { .. } => "unavailable:",
         Failure::NoStartTls { .. } => "no STARTTLS:",
@@ -337,20 +414,36 @@ fn refusal(kind: &str, words: &str) -> Refusal {
     Refusal::new(kind, String::from_utf8(unescape(words)).unwrap())
 }
 
-fn shown(Login { user, password, client_name }: &Login) -> String {
-    format!("{user} {} {}", password.expose_secret(), client_name.as_deref().unwrap_or("-"))
+fn shown(
+    Login {
+        user,
+        password,
+        client_name,
+    }: &Login,
+) -> String {
+    format!(
+        "{user} {} {}",
+        password.expose_secret(),
+        client_name.as_deref().unwrap_or("-")
+    )
 }
 
 type Scene = (String, Vec<(usize, String)>);
 
 fn scenes(file: &str) -> Vec<Scene> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/smtp").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/transcripts/smtp")
+        .join(file);
     let mut scenes: Vec<Scene> = Vec::new();
     for (number, line) in (1..).zip(fs::read_to_string(path).unwrap().lines()) {
         if let Some(title) = line.strip_prefix("== ") {
             scenes.push((title.to_owned(), Vec::new()));
         } else if !line.is_empty() && !line.starts_with('#') {
-            scenes.last_mut().expect("a title first").1.push((number, line.to_owned()));
+            scenes
+                .last_mut()
+                .expect("a title first")
+                .1
+                .push((number, line.to_owned()));
         }
     }
     scenes
@@ -394,5 +487,8 @@ fn bytes_behind_starttls_never_cross_it() {
     assert!(matches!(step("220 mail\r\n"), Step::Read));
     assert!(matches!(step("250-mail\r\n250 STARTTLS\r\n"), Step::Read));
     let failure = step("220 go\r\n250 AUTH XOAUTH2\r\n");
-    assert!(matches!(failure, Step::Fail(Failure::StartTlsInjection)), "{failure:?}");
+    assert!(
+        matches!(failure, Step::Fail(Failure::StartTlsInjection)),
+        "{failure:?}"
+    );
 }

@@ -25,7 +25,10 @@ impl Scanner {
     /// Connects and reads the greeting.
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = BufReader::new(TcpStream::connect(address).await?);
-        let mut scanner = Self { stream, transcript: Vec::new() };
+        let mut scanner = Self {
+            stream,
+            transcript: Vec::new(),
+        };
         scanner.reply().await?;
         Ok(scanner)
     }
@@ -35,16 +38,26 @@ impl Scanner {
         self.say("EHLO scanner.contoso.com").await?;
         self.say("AUTH LOGIN").await?;
         self.say(&BASE64_STANDARD.encode(user)).await?;
-        self.send(&BASE64_STANDARD.encode(password), "<password>").await
+        self.send(&BASE64_STANDARD.encode(password), "<password>")
+            .await
     }
 
     /// Sends a message and returns the reply to its end.
-    pub(super) async fn send_mail(&mut self, from: &str, to: &str, message: &str) -> io::Result<String> {
+    pub(super) async fn send_mail(
+        &mut self,
+        from: &str,
+        to: &str,
+        message: &str,
+    ) -> io::Result<String> {
         self.say(&format!("MAIL FROM:<{from}>")).await?;
         self.say(&format!("RCPT TO:<{to}>")).await?;
         self.say("DATA").await?;
         let stuffed = message.replace("\r\n.", "\r\n..");
-        self.send(&format!("{stuffed}\r\n."), &format!("... {} octets of message, then a dot", message.len())).await
+        self.send(
+            &format!("{stuffed}\r\n."),
+            &format!("... {} octets of message, then a dot", message.len()),
+        )
+        .await
     }
 
     /// Says a line and returns the whole reply.
@@ -54,7 +67,9 @@ impl Scanner {
 
     async fn send(&mut self, line: &str, shown: &str) -> io::Result<String> {
         self.transcript.push(format!("C: {shown}"));
-        self.stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+        self.stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .await?;
         self.reply().await
     }
 

@@ -17,7 +17,7 @@ use super::{complain, exit, logging, run::Signals, say};
 use crate::{
     config::{self, Config},
     daemon::Daemon,
-    sandbox::{Options, Sandbox},
+    sandbox::{Options, Sandbox, world::contoso},
     secret,
 };
 
@@ -59,7 +59,12 @@ struct Stage {
 
 async fn stay() -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let Stage { sandbox, listener, proxy_toml, daemon } = set_up(Duration::from_secs(5)).await?;
+    let Stage {
+        sandbox,
+        listener,
+        proxy_toml,
+        daemon,
+    } = set_up(Duration::from_secs(5)).await?;
     logging::install(&config::Log::default());
     let (host, port) = (listener.ip(), listener.port());
     say(&format_args!(
@@ -99,7 +104,12 @@ The log:
 }
 
 async fn tour() -> anyhow::Result<()> {
-    let Stage { sandbox, listener, daemon, .. } = set_up(Duration::ZERO).await?;
+    let Stage {
+        sandbox,
+        listener,
+        daemon,
+        ..
+    } = set_up(Duration::ZERO).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let tracker = TaskTracker::new();
     let running = tracker.spawn(daemon.run(async {
@@ -114,14 +124,25 @@ async fn tour() -> anyhow::Result<()> {
 
 async fn set_up(tarpit: Duration) -> anyhow::Result<Stage> {
     let credentials = Some((PROXY_LOGIN.0.to_owned(), PROXY_LOGIN.1.to_owned()));
-    let options = Options { tarpit, proxy_credentials: credentials, ..Options::default() };
-    let sandbox = Sandbox::start(options).await.context("the embedded Microsoft 365 cannot start")?;
+    let options = Options {
+        tarpit,
+        proxy_credentials: credentials,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::start(options)
+        .await
+        .context("the embedded Microsoft 365 cannot start")?;
     let bind = free_port().await;
     let proxy_toml = proxy_toml(&sandbox, bind);
-    let config = read(&proxy_toml, &sandbox).context("the demo's own configuration")?;
+    let config = read(&proxy_toml).context("the demo's own configuration")?;
     let daemon = Daemon::bind(&config)?;
     let listener = *daemon.addresses()?.first().context("no listener")?;
-    Ok(Stage { sandbox, listener, proxy_toml, daemon })
+    Ok(Stage {
+        sandbox,
+        listener,
+        proxy_toml,
+        daemon,
+    })
 }
 
 /// The usual port, or any where that is taken.
@@ -134,7 +155,6 @@ async fn free_port() -> SocketAddr {
 }
 
 fn proxy_toml(sandbox: &Sandbox, bind: SocketAddr) -> String {
-    let app = sandbox.world().confidential_app();
     let hash = secret::hash_password(&PASSWORD.into());
     format!(
         "\
@@ -162,8 +182,8 @@ username = \"{login}\"
 password = {{ env = \"PROXY_PASSWORD\" }}
 ca_file  = {ca_file:?}
 ",
-        tenant = app.tenant,
-        client_id = app.client_id,
+        tenant = contoso::TENANT_DOMAIN,
+        client_id = contoso::APP_ID,
         proxy = sandbox.proxy(),
         login = PROXY_LOGIN.0,
         ca_file = sandbox.ca_file(),
@@ -171,14 +191,18 @@ ca_file  = {ca_file:?}
 }
 
 /// Reads the text as a file would be read, in an environment that holds the two secrets.
-fn read(text: &str, sandbox: &Sandbox) -> anyhow::Result<Config> {
-    let secret = sandbox.world().confidential_app().secret;
+fn read(text: &str) -> anyhow::Result<Config> {
     let environment = |name: &str| match name {
-        "ENTRA_CLIENT_SECRET" => Some(secret.clone()),
+        "ENTRA_CLIENT_SECRET" => Some(contoso::APP_SECRET.to_owned()),
         "PROXY_PASSWORD" => Some(PROXY_LOGIN.1.to_owned()),
         _ => None,
     };
-    Ok(config::parse("proxy.toml", text, Path::new("."), &environment)?)
+    Ok(config::parse(
+        "proxy.toml",
+        text,
+        Path::new("."),
+        &environment,
+    )?)
 }
 
 fn indent(text: &str) -> String {

@@ -15,9 +15,15 @@ const MESSAGE: &str = "From: scanner@contoso.com\r\nTo: you@example.net\r\nSubje
 /// Walks every step; the first that does not hold is the error.
 pub(super) async fn walk(sandbox: &Sandbox, listener: SocketAddr) -> anyhow::Result<()> {
     say(&"An old program meets Exchange Online. Everything runs in this process.");
-    a_message_arrives(sandbox, listener).await.context("step 1: a message arrives")?;
-    a_wrong_password(sandbox, listener).await.context("step 2: a wrong password stays outside")?;
-    a_disabled_mailbox(sandbox, listener).await.context("step 3: a disabled mailbox is explained")?;
+    a_message_arrives(sandbox, listener)
+        .await
+        .context("step 1: a message arrives")?;
+    a_wrong_password(sandbox, listener)
+        .await
+        .context("step 2: a wrong password stays outside")?;
+    a_disabled_mailbox(sandbox, listener)
+        .await
+        .context("step 3: a disabled mailbox is explained")?;
     say(&"\nEvery step held. `mailwicket demo` stays up for you to try.");
     Ok(())
 }
@@ -26,53 +32,97 @@ async fn a_message_arrives(sandbox: &Sandbox, listener: SocketAddr) -> anyhow::R
     headline("1. A scanner that only knows AUTH LOGIN sends a message");
     let mut scanner = Scanner::connect(listener).await?;
     let verdict = scanner.log_in(USER, PASSWORD).await?;
-    ensure!(verdict.starts_with("235 "), "the login was answered {verdict:?}");
+    ensure!(
+        verdict.starts_with("235 "),
+        "the login was answered {verdict:?}"
+    );
     let reply = scanner.send_mail(USER, "you@example.net", MESSAGE).await?;
-    ensure!(reply.starts_with("250 "), "the message was answered {reply:?}");
+    ensure!(
+        reply.starts_with("250 "),
+        "the message was answered {reply:?}"
+    );
     scanner.say("QUIT").await?;
     show("scanner (C) and mailwicket (S)", &scanner.transcript);
 
     let world = sandbox.world();
-    show("mailwicket (C), the proxy, Entra and Exchange Online (S)", &world.take_transcript());
-    let delivered = world.take_delivered();
-    ensure!(delivered.len() == 1, "{} messages were delivered", delivered.len());
-    let bytes = delivered.first().map(|message| message.data.as_slice()).unwrap_or_default();
-    ensure!(bytes == format!("{MESSAGE}\r\n").as_bytes(), "the message was changed on its way");
+    show("mailwicket and the world behind it", &heard(sandbox));
+    let delivered = world.messages();
+    ensure!(
+        delivered.len() == 1,
+        "{} messages were delivered",
+        delivered.len()
+    );
+    let bytes = delivered
+        .first()
+        .map(|message| message.bytes.as_slice())
+        .unwrap_or_default();
+    ensure!(
+        bytes == format!("{MESSAGE}\r\n").as_bytes(),
+        "the message was changed on its way"
+    );
     held(&format!("{} octets arrived, byte for byte", bytes.len()));
 
-    let connects = world.take_connects();
+    let connects = world.counters().connects;
     for target in ["login.microsoftonline.com:443", "smtp.office365.com:587"] {
-        ensure!(connects.iter().any(|connect| connect == target), "the proxy saw no CONNECT {target}");
+        ensure!(
+            connects
+                .iter()
+                .any(|connect| connect.target == target && connect.status == 200),
+            "the proxy saw no CONNECT {target}"
+        );
         held(&format!("the proxy carried CONNECT {target}"));
     }
     Ok(())
 }
 
 async fn a_wrong_password(sandbox: &Sandbox, listener: SocketAddr) -> anyhow::Result<()> {
+    sandbox.world().forget();
     headline("2. A wrong password gets no further than this machine");
     let mut scanner = Scanner::connect(listener).await?;
     let verdict = scanner.log_in(USER, "guess").await?;
-    ensure!(verdict.starts_with("535 5.7.8 "), "the login was answered {verdict:?}");
+    ensure!(
+        verdict.starts_with("535 5.7.8 "),
+        "the login was answered {verdict:?}"
+    );
     show("scanner (C) and mailwicket (S)", &scanner.transcript);
-    let connects = sandbox.world().take_connects();
+    let connects = sandbox.world().counters().connects;
     ensure!(connects.is_empty(), "something left for {connects:?}");
     held("nothing was opened at Microsoft");
     Ok(())
 }
 
 async fn a_disabled_mailbox(sandbox: &Sandbox, listener: SocketAddr) -> anyhow::Result<()> {
+    sandbox.world().forget();
     headline("3. A mailbox whose SMTP AUTH is switched off");
     let mut scanner = Scanner::connect(listener).await?;
     let verdict = scanner.log_in(DISABLED, PASSWORD).await?;
-    ensure!(verdict.starts_with("535 5.7.8 "), "the login was answered {verdict:?}");
+    ensure!(
+        verdict.starts_with("535 5.7.8 "),
+        "the login was answered {verdict:?}"
+    );
     show("scanner (C) and mailwicket (S)", &scanner.transcript);
-    let upstream = sandbox.world().take_transcript();
-    let refusal = upstream.iter().find(|line| line.contains("535 5.7.139")).context("Exchange did not refuse")?;
-    let advice = advice::for_reply(refusal.trim_start_matches("S: ")).context("the refusal is not explained")?;
+    let upstream = heard(sandbox);
+    let refusal = upstream
+        .iter()
+        .find(|line| line.contains("535 5.7.139"))
+        .context("Exchange did not refuse")?;
+    let advice = advice::for_reply(refusal).context("the refusal is not explained")?;
     show("what Exchange Online said", std::slice::from_ref(refusal));
-    say(&format_args!("  the log says\n    cause:  {}\n    remedy: {}", advice.cause, advice.remedy));
+    say(&format_args!(
+        "  the log says\n    cause:  {}\n    remedy: {}",
+        advice.cause, advice.remedy
+    ));
     held("refused, and explained");
     Ok(())
+}
+
+/// What the sandbox heard and said since the last look; secrets are masked there.
+fn heard(sandbox: &Sandbox) -> Vec<String> {
+    let lines = sandbox.world().take_transcript();
+    lines
+        .iter()
+        .map(|line| format!("{:<12} {}", line.who, line.text))
+        .collect()
 }
 
 fn headline(text: &str) {

@@ -1,0 +1,214 @@
+//! A simulated Microsoft 365: Entra's token endpoint, Exchange Online's submission server and a
+//! corporate CONNECT proxy, on loopback ports of this process.
+//!
+//! `mailwicket demo` runs on it, the tests run on it, and a network team can rehearse failures on
+//! it before their tenant shows them. It says what the real services were documented or observed
+//! to say, texts included, and it is honest: it verifies the tokens it issued, looks at the
+//! mailbox's switch before the token as Exchange does, and finds missing mailbox rights only at
+//! the end of DATA. Where no literal of the real service is known, the comment says so.
+//!
+//! Must never know: the product's own mail, token and net rooms. A simulator that shared their
+//! parsers would share their bugs, so it reads its own lines and its own forms. It never connects
+//! to anything but loopback addresses.
+
+mod connect_proxy;
+mod entra;
+mod moment;
+mod smtp;
+mod tls;
+pub mod world;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::sandbox::tls::Authority;
+use crate::sandbox::world::World;
+
+/// Which generation of Exchange Online's front ends is played.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Profile {
+    /// As observed in 2022 and 2023: no session id in the banner, errors end in `[HOST]`.
+    Exo2023,
+    /// As observed since 2024: a session id in the banner, errors end in `[HOST time id]`.
+    #[default]
+    Exo2026,
+}
+
+/// How a [`Sandbox`] starts. Everything that may change while it runs is in [`World`].
+pub struct Options {
+    /// The generation of Exchange Online.
+    pub profile: Profile,
+    /// How long Exchange Online waits before it says no; observed from 5 to 17 seconds.
+    pub tarpit: Duration,
+    /// The address that all three servers bind; loopback unless there is a reason.
+    pub bind_ip: IpAddr,
+    /// Port of the token endpoint; 0 for a free one.
+    pub entra_port: u16,
+    /// Port of the submission server; 0 for a free one.
+    pub smtp_port: u16,
+    /// Port of the CONNECT proxy; 0 for a free one.
+    pub proxy_port: u16,
+    /// User name and password that the proxy asks for; none: it asks for nothing.
+    pub proxy_credentials: Option<(String, String)>,
+    /// The tenant, its mailboxes and the knobs.
+    pub world: World,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            tarpit: Duration::from_secs(5),
+            bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            entra_port: 0,
+            smtp_port: 0,
+            proxy_port: 0,
+            proxy_credentials: None,
+            world: World::contoso(),
+        }
+    }
+}
+
+/// A running sandbox. It ends when it is stopped or dropped.
+pub struct Sandbox {
+    world: World,
+    authority: Authority,
+    entra: SocketAddr,
+    smtp: SocketAddr,
+    proxy: SocketAddr,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Sandbox {
+    /// Makes a fresh certificate authority, binds the three ports and starts to serve.
+    ///
+    /// # Errors
+    /// A port that cannot be bound, or a temporary directory that cannot be written.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let authority = Authority::create()?;
+        let acceptor = authority.acceptor()?;
+        let entra_listener = TcpListener::bind((options.bind_ip, options.entra_port)).await?;
+        let smtp_listener = TcpListener::bind((options.bind_ip, options.smtp_port)).await?;
+        let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
+        let sandbox = Self {
+            world: options.world,
+            authority,
+            entra: entra_listener.local_addr()?,
+            smtp: smtp_listener.local_addr()?,
+            proxy: proxy_listener.local_addr()?,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        sandbox.world.tune(|tuning| {
+            tuning.tarpit = options.tarpit;
+            for (name, address) in [
+                ("login.microsoftonline.com:443", sandbox.entra),
+                ("smtp.office365.com:587", sandbox.smtp),
+                ("outlook.office365.com:587", sandbox.smtp),
+            ] {
+                tuning.proxy_names.insert(name.to_owned(), address);
+            }
+        });
+        sandbox.world.set_authority(&sandbox.authority());
+
+        let entra = Arc::new(entra::Endpoint::new(
+            sandbox.world.clone(),
+            acceptor.clone(),
+        ));
+        sandbox.serve(entra_listener, move |stream, _| {
+            Arc::clone(&entra).serve(stream)
+        });
+        let smtp = Arc::new(smtp::Server::new(
+            sandbox.world.clone(),
+            acceptor,
+            options.profile,
+        ));
+        sandbox.serve(smtp_listener, move |stream, peer| {
+            Arc::clone(&smtp).serve(stream, peer)
+        });
+        let proxy = Arc::new(connect_proxy::Proxy::new(
+            sandbox.world.clone(),
+            options.proxy_credentials,
+        ));
+        sandbox.serve(proxy_listener, move |stream, _| {
+            Arc::clone(&proxy).serve(stream)
+        });
+        Ok(sandbox)
+    }
+
+    /// The Entra authority: `https://localhost:PORT`, no slash at the end.
+    pub fn authority(&self) -> String {
+        format!("https://localhost:{}", self.entra.port())
+    }
+
+    /// Where submission listens (STARTTLS). The name to use is `localhost`.
+    pub fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// Where the CONNECT proxy listens. Besides loopback targets it knows
+    /// `login.microsoftonline.com:443` and `smtp.office365.com:587`, which lead into the sandbox.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// The certificate to trust, as PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// The same certificate in a file in a private directory, which goes with the sandbox.
+    pub fn ca_file(&self) -> &Path {
+        self.authority.file()
+    }
+
+    /// The tenant, the records and the knobs; all of it may be changed while the sandbox runs.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Ends all connections and waits until they are gone.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Accepts on the tracker until the sandbox stops; each connection is a task of its own.
+    fn serve<F, C>(&self, listener: TcpListener, connection: F)
+    where
+        F: Fn(TcpStream, SocketAddr) -> C + Send + 'static,
+        C: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+                let Ok((stream, peer)) = accepted else {
+                    // Out of descriptors, or a peer that left the queue: neither ends a server.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                let (stop, served) = (stop.clone(), connection(stream, peer));
+                tasks.spawn(async move {
+                    // A peer that vanishes is an ordinary end of a connection.
+                    let _ = stop.run_until_cancelled(served).await;
+                });
+            }
+        });
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+}

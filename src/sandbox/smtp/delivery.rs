@@ -1,0 +1,164 @@
+//! DATA and BDAT: the message comes in, and only then shows whether the mailbox may send it.
+
+use crate::sandbox::smtp::message::{Envelope, Unstuffer};
+use crate::sandbox::smtp::replies::{self, Voice};
+use crate::sandbox::smtp::wire::Silence;
+use crate::sandbox::smtp::{Next, Session, Told, auth};
+use crate::sandbox::world::{Message, SmtpFault, Speaker};
+
+impl Session {
+    pub(super) async fn data(&mut self) -> Told {
+        self.heard("DATA");
+        match &self.envelope {
+            None => return self.refuse(replies::NEED_MAIL).await,
+            Some(envelope) if envelope.chunked => return self.refuse(replies::NEED_MAIL).await,
+            Some(envelope) if envelope.recipients.is_empty() => {
+                return self.refuse(replies::NEED_RCPT).await;
+            }
+            Some(envelope) if envelope.binary => {
+                return self.refuse(replies::BINARY_BY_DATA).await;
+            }
+            Some(_) => {}
+        }
+        self.reply(replies::START_INPUT).await?;
+        let Some(mut envelope) = self.envelope.take() else {
+            return Ok(Next::End);
+        };
+        let keep = self.kept_octets();
+        let mut unstuffer = Unstuffer::new();
+        let mut first = true;
+        loop {
+            let piece = match self.wire()?.piece().await {
+                Ok(piece) => piece,
+                Err(Silence::Idle) => return self.timed_out().await,
+                Err(silence) => return Err(silence),
+            };
+            if first && self.world.strikes(SmtpFault::CloseMidData) {
+                self.reply(replies::NOT_ACTIVE).await?;
+                return Ok(Next::End);
+            }
+            first = false;
+            match unstuffer.piece(&piece) {
+                Some(octets) => envelope.body.push(octets, keep),
+                None => break,
+            }
+        }
+        self.conclude(envelope).await
+    }
+
+    pub(super) async fn bdat(&mut self, argument: &str) -> Told {
+        let mut words = argument.split_ascii_whitespace();
+        let size = words.next().and_then(|size| size.parse::<u64>().ok());
+        let (last, odd) = match (words.next(), words.next()) {
+            (None, _) => (false, false),
+            (Some(word), None) if word.eq_ignore_ascii_case("LAST") => (true, false),
+            _ => (false, true),
+        };
+        let Some(size) = size.filter(|_| !odd) else {
+            // How many octets follow is unknown, so there is no way back into step.
+            self.refuse(replies::INVALID_ARGUMENTS).await?;
+            return Ok(Next::End);
+        };
+        let mut envelope = self.envelope.take();
+        let ready = envelope
+            .as_ref()
+            .is_some_and(|envelope| !envelope.recipients.is_empty());
+        let keep = self.kept_octets();
+        let mut left = size;
+        while left > 0 {
+            let octets = match self.wire()?.octets(left).await {
+                Ok(octets) => octets,
+                Err(Silence::Idle) => return self.timed_out().await,
+                Err(silence) => return Err(silence),
+            };
+            left = left.saturating_sub(octets.len() as u64);
+            if let Some(envelope) = envelope.as_mut().filter(|_| ready) {
+                envelope.body.push(&octets, keep);
+            }
+        }
+        let Some(mut envelope) = envelope else {
+            return self.refuse(replies::NEED_MAIL).await;
+        };
+        if !ready {
+            self.envelope = Some(envelope);
+            return self.refuse(replies::NEED_RCPT).await;
+        }
+        envelope.chunked = true;
+        if last {
+            return self.conclude(envelope).await;
+        }
+        self.envelope = Some(envelope);
+        self.reply(&Voice::chunk(size)).await
+    }
+
+    /// The verdict: rights on the mailbox, then on the sender, then the limits.
+    async fn conclude(&mut self, envelope: Envelope) -> Told {
+        let Some(principal) = self.principal.clone() else {
+            return Ok(Next::End);
+        };
+        let (world, voice) = (&self.world, &self.voice);
+        world.say(
+            Speaker::MailClient,
+            format!("({} octets of message)", envelope.body.octets),
+        );
+        if world.strikes(SmtpFault::DropAfterData) {
+            return Ok(Next::End);
+        }
+        let mailbox = principal.mailbox;
+        let (full, used_up) = world.directory(|directory| {
+            directory
+                .mailbox(&mailbox)
+                .map_or((false, false), |mailbox| {
+                    (mailbox.full, mailbox.quota_exceeded)
+                })
+        });
+        let author = envelope.body.author();
+        let denied = [Some(envelope.from.as_str()), author.as_deref()]
+            .into_iter()
+            .flatten()
+            .find(|from| !from.is_empty() && !auth::may_send_as(world, &mailbox, from));
+        let reply = if !principal.may_open {
+            voice.logon_failure()
+        } else if let Some(from) = denied {
+            let from: String = from
+                .chars()
+                .filter(char::is_ascii_graphic)
+                .take(320)
+                .collect();
+            voice.send_as_denied(&mailbox, &from)
+        } else if !world.submission_allowed(&mailbox, self.open.number) {
+            voice.verdict(replies::CONCURRENT)
+        } else if used_up {
+            voice.quota_exceeded()
+        } else if full {
+            voice.mailbox_full()
+        } else if envelope.body.octets > world.tuning().size_limit {
+            voice.verdict(replies::TOO_LARGE)
+        } else if envelope.body.header_too_large() {
+            voice.verdict(replies::HEADER_TOO_LARGE)
+        } else {
+            let reply = voice.accepted(envelope.body.message_id().as_deref());
+            world.deliver(Message {
+                mailbox,
+                from: envelope.from,
+                parameters: envelope.parameters,
+                recipients: envelope.recipients,
+                octets: envelope.body.octets,
+                sha256: envelope.body.sha256(),
+                bytes: envelope.body.kept,
+                chunked: envelope.chunked,
+            });
+            reply
+        };
+        self.reply(&reply).await
+    }
+
+    async fn timed_out(&mut self) -> Told {
+        self.refuse(replies::TIMEOUT).await?;
+        Ok(Next::End)
+    }
+
+    fn kept_octets(&self) -> usize {
+        self.world.tuning().keep_octets
+    }
+}

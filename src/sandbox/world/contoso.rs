@@ -1,0 +1,107 @@
+//! The tenant that the sandbox starts with.
+
+use crate::sandbox::world::directory::{
+    App, AppSecret, Directory, Mailbox, Standing, Tenant, User,
+};
+
+/// The directory id of contoso.
+pub const TENANT_ID: &str = "9c7f2a4e-51d3-4b8a-8f0e-2d6b1c3a5e70";
+/// The domain by which configurations name the tenant.
+pub const TENANT_DOMAIN: &str = "contoso.onmicrosoft.com";
+/// The confidential app: client credentials, `SMTP.SendAsApp`.
+pub const APP_ID: &str = "1b2e6f0c-7a44-4c1d-9d35-0f8e5a6b7c81";
+/// Its client secret.
+pub const APP_SECRET: &str = "sbx8Q~contoso.client.secret.value.4demo-7Hq";
+/// The object id of its enterprise application.
+pub const APP_OBJECT_ID: &str = "6d0b4b0e-3f52-4c6e-a9a1-7be2f1d09c42";
+/// The public app: ROPC without a secret.
+pub const PUBLIC_APP_ID: &str = "c4d5e6f7-0a1b-4c2d-8e3f-4a5b6c7d8e92";
+/// The password of every user whose line below names no other.
+pub const PASSWORD: &str = "Sandbox-Passw0rd!";
+
+/// Users by name, and what stands in their way.
+const USERS: [(&str, Standing); 12] = [
+    ("scanner", Standing::Fine),
+    ("erp", Standing::Fine),
+    ("disabled", Standing::Fine),
+    ("norights", Standing::Fine),
+    ("blocked", Standing::Fine),
+    ("mfa", Standing::MfaRequired),
+    ("enrol", Standing::MfaEnrolment),
+    ("locked", Standing::Locked),
+    ("leaver", Standing::Disabled),
+    ("federated", Standing::Federated),
+    ("expired", Standing::PasswordExpired),
+    ("policy", Standing::Blocked),
+];
+
+/// `scanner` and `erp` work with both apps; `disabled` has SMTP AUTH off; the app has no right on
+/// `norights`; Conditional Access refuses `blocked` at Exchange; the other names say what stands
+/// in the way at Entra. All are at `@contoso.com` with [`PASSWORD`].
+pub(super) fn directory() -> Directory {
+    let upn = |name: &str| format!("{name}@contoso.com");
+    let mailbox = |name: &str| Mailbox {
+        address: upn(name),
+        smtp_auth_disabled: (name == "disabled").then_some(true),
+        full_access: if name == "norights" {
+            vec![]
+        } else {
+            vec![APP_OBJECT_ID.to_owned()]
+        },
+        send_as: if name == "erp" {
+            vec![upn("invoices")]
+        } else {
+            vec![]
+        },
+        access_blocked: name == "blocked",
+        ..Mailbox::default()
+    };
+    let user = |(number, (name, standing)): (usize, &(&str, Standing))| User {
+        upn: upn(name),
+        object_id: format!("a0000000-0000-4000-8000-{:012x}", number + 1),
+        tenant: TENANT_ID.to_owned(),
+        password: PASSWORD.to_owned(),
+        standing: *standing,
+        ..User::default()
+    };
+    Directory {
+        tenants: vec![Tenant {
+            id: TENANT_ID.to_owned(),
+            domains: vec![TENANT_DOMAIN.to_owned(), "contoso.com".to_owned()],
+            ..Tenant::default()
+        }],
+        apps: vec![
+            App {
+                tenant: TENANT_ID.to_owned(),
+                client_id: APP_ID.to_owned(),
+                object_id: APP_OBJECT_ID.to_owned(),
+                name: "Contoso mail relay".to_owned(),
+                secrets: vec![
+                    AppSecret {
+                        value: APP_SECRET.to_owned(),
+                        expired: false,
+                    },
+                    AppSecret {
+                        value: format!("{APP_SECRET}-of-last-year"),
+                        expired: true,
+                    },
+                ],
+                roles: vec!["SMTP.SendAsApp".to_owned()],
+                scopes: vec!["SMTP.Send".to_owned()],
+                known_to_exchange: true,
+                ..App::default()
+            },
+            App {
+                tenant: TENANT_ID.to_owned(),
+                client_id: PUBLIC_APP_ID.to_owned(),
+                object_id: "f1a2b3c4-d5e6-4f70-8a91-b2c3d4e5f6a7".to_owned(),
+                name: "Contoso mail sign-in".to_owned(),
+                public: true,
+                scopes: vec!["SMTP.Send".to_owned()],
+                ..App::default()
+            },
+        ],
+        users: USERS.iter().enumerate().map(user).collect(),
+        mailboxes: USERS.iter().map(|(name, _)| mailbox(name)).collect(),
+    }
+}
