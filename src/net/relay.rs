@@ -28,9 +28,11 @@ use super::{Io, prefixed::prefixed};
 
 /// Octets of buffer for each direction of a session: one TLS record.
 const BUFFER: usize = 16 * 1024;
-/// Once one side has finished, the silence after which the session ends. A client that
-/// half-closes after its message may wait for the answer this long.
-const LINGER: Duration = Duration::from_secs(120);
+/// Once the client has finished, the silence after which the session ends: one that half-closes
+/// after its message may wait for the answer this long.
+const CLIENT_LINGER: Duration = Duration::from_secs(120);
+/// Once the upstream has finished, the same. Whatever the client still says, nobody hears it.
+const UPSTREAM_LINGER: Duration = Duration::from_secs(5);
 
 /// What a relay came to.
 #[derive(Debug)]
@@ -117,7 +119,8 @@ fn is_hang_up(error: &io::Error) -> bool {
 struct Meter {
     up: AtomicU64,
     down: AtomicU64,
-    half_closed: AtomicBool,
+    client_done: AtomicBool,
+    upstream_done: AtomicBool,
     last: Mutex<Instant>,
 }
 
@@ -132,7 +135,8 @@ impl Meter {
         Self {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
-            half_closed: AtomicBool::new(false),
+            client_done: AtomicBool::new(false),
+            upstream_done: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
     }
@@ -154,21 +158,35 @@ impl Meter {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn done(&self, side: Side) {
+        let flag = match side {
+            Side::Client => &self.client_done,
+            Side::Upstream => &self.upstream_done,
+        };
+        flag.store(true, Ordering::Relaxed);
+    }
+
+    /// How long silence is borne now, and how a session that exceeds it ended.
+    fn limit(&self, idle: Duration) -> (Duration, End) {
+        if self.upstream_done.load(Ordering::Relaxed) {
+            return (UPSTREAM_LINGER.min(idle), End::Lingered);
+        }
+        if self.client_done.load(Ordering::Relaxed) {
+            return (CLIENT_LINGER.min(idle), End::Lingered);
+        }
+        (idle, End::Idle)
+    }
+
     /// Completes when nothing has moved for too long.
     async fn silence(&self, idle: Duration) -> End {
         loop {
-            let half_closed = self.half_closed.load(Ordering::Relaxed);
-            let limit = if half_closed { idle.min(LINGER) } else { idle };
+            let (limit, end) = self.limit(idle);
             let deadline = self.last() + limit;
             if Instant::now() >= deadline {
-                return if half_closed {
-                    End::Lingered
-                } else {
-                    End::Idle
-                };
+                return end;
             }
             // Woken early now and then, because a half-close shortens the limit meanwhile.
-            sleep_until(deadline.min(Instant::now() + LINGER.min(idle))).await;
+            sleep_until(deadline.min(Instant::now() + UPSTREAM_LINGER)).await;
         }
     }
 }
@@ -204,7 +222,7 @@ impl AsyncRead for Metered {
             read => read?,
         }
         if buf.filled().len() == before {
-            self.meter.half_closed.store(true, Ordering::Relaxed);
+            self.meter.done(self.side);
         }
         self.meter.stir();
         Poll::Ready(Ok(()))
@@ -320,12 +338,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_half_close_silence_is_borne_for_a_shorter_time() {
-        let (mut client, _upstream, near_client, near_upstream) = stage(64);
-        let started = Instant::now();
-        client.shutdown().await.unwrap();
-        let relayed = start(near_client, near_upstream).await;
-        assert!(matches!(relayed.end, End::Lingered));
-        assert_eq!(started.elapsed(), LINGER);
+        for (by_client, linger) in [(true, CLIENT_LINGER), (false, UPSTREAM_LINGER)] {
+            let (mut client, mut upstream, near_client, near_upstream) = stage(64);
+            let started = Instant::now();
+            if by_client {
+                client.shutdown().await.unwrap();
+            } else {
+                upstream.shutdown().await.unwrap();
+            }
+            let relayed = start(near_client, near_upstream).await;
+            assert!(matches!(relayed.end, End::Lingered));
+            let late = started.elapsed() - linger;
+            assert!(late <= UPSTREAM_LINGER, "{late:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

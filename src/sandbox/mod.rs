@@ -13,10 +13,15 @@
 
 mod connect_proxy;
 mod entra;
+#[cfg(test)]
+mod kit;
 mod moment;
 mod smtp;
 mod tls;
 pub mod world;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

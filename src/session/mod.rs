@@ -8,25 +8,32 @@
 //! covers everything up to the verdict, and a drain ends what has not got so far.
 
 mod ending;
+mod front;
 mod gate;
 mod progress;
 mod pump;
 mod upstream;
+mod visit;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use secrecy::SecretString;
-use tokio::{
-    io::AsyncWriteExt,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::info;
 
+use self::{
+    ending::Ending,
+    front::Front,
+    gate::{Gate, Shut},
+    progress::{Noted, Progress},
+    upstream::{Learned, OpenError, Request},
+    visit::{Visit, gate_words},
+};
 use crate::{
     config::{Config, Grant, Limits, Listener},
-    mail::{Login, Refusal, RefusalKind, server::ServerRole},
+    mail::{Refusal, server::ServerRole},
     net::{
         Io,
         dial::Dialer,
@@ -35,17 +42,6 @@ use crate::{
     },
     token::{Courier, CourierError, Identity, cache::Tokens},
 };
-
-use self::{
-    ending::Ending,
-    gate::{Gate, Shut},
-    progress::{Noted, Progress},
-    pump::{PumpError, Pumped, pump, write},
-    upstream::{Learned, Open, OpenError, Request},
-};
-
-/// How long words of farewell may take: a peer that does not read is not waited for.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What all sessions share.
 pub struct House {
@@ -246,165 +242,5 @@ impl Trouble {
             cause: error.cause(),
             remedy: error.remedy(),
         }
-    }
-}
-
-/// The client's side of a session.
-struct Front {
-    io: Io,
-    input: BytesMut,
-    role: ServerRole,
-}
-
-impl Front {
-    async fn next_login(&mut self) -> Result<Login, Ending> {
-        match pump(&mut self.io, &mut self.input, |input| self.role.step(input)).await {
-            Ok(Pumped::Done(login)) => Ok(login),
-            // No listener offers STARTTLS yet, so no role asks for it.
-            Ok(Pumped::StartTls) => Err(Ending::Closed),
-            Err(PumpError::Failed(ended)) => Err(Ending::Dialogue(ended)),
-            Err(PumpError::Closed) => Err(Ending::Closed),
-            Err(PumpError::Io(error)) => Err(Ending::Broken(error)),
-        }
-    }
-
-    async fn tell(&mut self, verdict: Result<(), &Refusal>) -> std::io::Result<()> {
-        let words = self.role.answer(verdict);
-        timeout(FAREWELL, write(&mut self.io, words)).await?
-    }
-
-    /// The client may have gone already; then there is nobody to tell.
-    async fn farewell(mut self, refusal: &Refusal) {
-        let words = self.role.farewell(refusal);
-        let told = timeout(FAREWELL, async {
-            write(&mut self.io, words).await?;
-            self.io.shutdown().await
-        });
-        if !matches!(told.await, Ok(Ok(()))) {
-            debug!("client left before the farewell");
-        }
-    }
-}
-
-/// One client before its login has been accepted.
-struct Visit<'a> {
-    house: &'a House,
-    listener: &'a Listener,
-    peer: SocketAddr,
-    progress: &'a Progress,
-}
-
-impl Visit<'_> {
-    /// Asks for a login until one is accepted or the dialogue ends itself.
-    async fn log_in(&self, front: &mut Front) -> Result<Open, Ending> {
-        loop {
-            let login = front.next_login().await?;
-            match self.admit(&login).await {
-                Ok(open) => return Ok(open),
-                Err(refusal) => front.tell(Err(&refusal)).await.map_err(Ending::Broken)?,
-            }
-            self.progress.enter("login");
-        }
-    }
-
-    async fn admit(&self, login: &Login) -> Result<Open, Refusal> {
-        let House {
-            gate,
-            tokens,
-            dialer,
-            learned,
-            ..
-        } = self.house;
-        self.progress.account(&login.user);
-        self.progress.enter("gate");
-        let account = match gate.admit(&login.user, &login.password).await {
-            Ok(account) => account,
-            Err(shut) => {
-                self.log_shut(login, shut);
-                gate.slow_down(self.peer.ip()).await;
-                return Err(Refusal::new(
-                    RefusalKind::Credentials,
-                    "User name or password not accepted",
-                ));
-            }
-        };
-        let identity = Identity {
-            app: Arc::clone(&account.entra),
-            user: login.user.clone(),
-        };
-        let request = Request {
-            upstream: &self.listener.upstream,
-            client_name: login.client_name.as_deref(),
-            identity: &identity,
-            password: &login.password,
-            mailbox: account
-                .mailbox
-                .for_protocol(self.listener.protocol)
-                .unwrap_or(&login.user),
-        };
-        let error = match upstream::open(tokens, dialer, learned, &request, self.progress).await {
-            Ok(open) => {
-                let upstream = &self.listener.upstream.host;
-                info!(
-                    event = "login",
-                    account = login.user,
-                    mailbox = request.mailbox,
-                    upstream,
-                    "logged in"
-                );
-                return Ok(open);
-            }
-            Err(error) => error,
-        };
-        let refusal = error.refusal();
-        self.log_not_opened(login, &error, &refusal);
-        if error.blames_the_password() {
-            gate.slow_down(self.peer.ip()).await;
-        }
-        Err(refusal)
-    }
-
-    /// The client hears the same for an unknown user and a wrong password; the log does not.
-    fn log_shut(&self, login: &Login, shut: Shut) {
-        let (cause, remedy) = gate_words(shut);
-        warn!(
-            event = "login_refused",
-            account = login.user,
-            cause,
-            remedy,
-            "login refused"
-        );
-    }
-
-    fn log_not_opened(&self, login: &Login, error: &OpenError, refusal: &Refusal) {
-        let event = if error.is_refusal() {
-            "login_refused"
-        } else {
-            "login_unavailable"
-        };
-        warn!(
-            event,
-            account = login.user,
-            phase = self.progress.noted().phase,
-            %error,
-            cause = error.cause(),
-            remedy = error.remedy(),
-            told = refusal.text,
-            "no session at the provider",
-        );
-    }
-}
-
-/// Cause and remedy, for the log.
-fn gate_words(shut: Shut) -> (&'static str, &'static str) {
-    match shut {
-        Shut::UnknownUser => (
-            "no [[account]] in proxy.toml covers this user name",
-            "add an account with this user, or \"*@domain\", or mend the user name in the client",
-        ),
-        Shut::WrongPassword => (
-            "the password does not match the account's password_hash",
-            "mend the password in the client, or make a new hash with `mailwicket hash-password`",
-        ),
     }
 }

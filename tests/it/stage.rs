@@ -1,11 +1,6 @@
 //! The stage that the end-to-end tests play on: the sandbox, mailwicket on it, a legacy client.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::LazyLock, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::{
@@ -53,7 +48,11 @@ impl Stage {
 
     pub(crate) async fn sandbox() -> Sandbox {
         let credentials = Some(("svc-mail".to_owned(), "proxy-canary-password".to_owned()));
-        let options = Options { tarpit: Duration::ZERO, proxy_credentials: credentials, ..Options::default() };
+        let options = Options {
+            tarpit: Duration::ZERO,
+            proxy_credentials: credentials,
+            ..Options::default()
+        };
         Sandbox::start(options).await.expect("the sandbox starts")
     }
 
@@ -65,7 +64,12 @@ impl Stage {
         let daemon = tokio::spawn(daemon.run(async {
             let _ = stopped.await;
         }));
-        Self { sandbox, address, stop: Some(stop), daemon }
+        Self {
+            sandbox,
+            address,
+            stop: Some(stop),
+            daemon,
+        }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -80,7 +84,10 @@ impl Stage {
     /// How many sessions the drain had to cut.
     pub(crate) async fn ended(mut self) -> usize {
         self.ask_to_stop();
-        timeout(PATIENCE, self.daemon).await.expect("the drain ends").expect("no panic")
+        timeout(PATIENCE, self.daemon)
+            .await
+            .expect("the drain ends")
+            .expect("no panic")
     }
 }
 
@@ -137,7 +144,8 @@ ca_file = {ca:?}
 
 pub(crate) fn parse(text: &str) -> Config {
     let environment = |name: &str| (name == "SECRET").then(|| contoso::APP_SECRET.to_owned());
-    config::parse("proxy.toml", text, Path::new("."), &environment).expect("the configuration is valid")
+    config::parse("proxy.toml", text, Path::new("."), &environment)
+        .expect("the configuration is valid")
 }
 
 /// A legacy client, byte for byte.
@@ -156,7 +164,9 @@ impl Client {
 
     /// Connects and takes nothing.
     pub(crate) async fn silent(address: SocketAddr) -> Self {
-        Self { stream: BufReader::new(TcpStream::connect(address).await.expect("connects")) }
+        Self {
+            stream: BufReader::new(TcpStream::connect(address).await.expect("connects")),
+        }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -167,7 +177,9 @@ impl Client {
     pub(crate) async fn reply(&mut self) -> String {
         let mut reply = String::new();
         loop {
-            let read = timeout(PATIENCE, self.stream.read_line(&mut reply)).await.expect("a reply in time");
+            let read = timeout(PATIENCE, self.stream.read_line(&mut reply))
+                .await
+                .expect("a reply in time");
             if read.unwrap_or(0) == 0 {
                 return reply;
             }
@@ -193,7 +205,11 @@ impl Client {
     /// Logs in with AUTH PLAIN and its initial response.
     pub(crate) async fn log_in_plain(&mut self, user: &str, password: &str) -> String {
         self.say("EHLO client.example").await;
-        self.say(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0{user}\0{password}")))).await
+        self.say(&format!(
+            "AUTH PLAIN {}",
+            BASE64_STANDARD.encode(format!("\0{user}\0{password}"))
+        ))
+        .await
     }
 
     /// Sends a message, already dot-stuffed and ended by CRLF.
@@ -213,7 +229,9 @@ impl Client {
     /// Everything until the server closes.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("the server closes");
+        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut rest))
+            .await
+            .expect("the server closes");
         rest
     }
 

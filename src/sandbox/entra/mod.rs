@@ -8,6 +8,9 @@ mod form;
 mod grants;
 pub(super) mod jwt;
 
+#[cfg(test)]
+mod tests;
+
 use std::future;
 use std::io;
 use std::sync::Arc;

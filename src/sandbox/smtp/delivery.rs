@@ -1,4 +1,4 @@
-//! DATA and BDAT: the message comes in, and only then shows whether the mailbox may send it.
+//! MAIL, RCPT, DATA and BDAT. The message comes in, and only then shows whether the mailbox may send it.
 
 use crate::sandbox::smtp::message::{Envelope, Unstuffer};
 use crate::sandbox::smtp::replies::{self, Voice};
@@ -6,7 +6,65 @@ use crate::sandbox::smtp::wire::Silence;
 use crate::sandbox::smtp::{Next, Session, Told, auth};
 use crate::sandbox::world::{Message, SmtpFault, Speaker};
 
+/// Documented default for one message.
+const RECIPIENTS: usize = 500;
+
 impl Session {
+    pub(super) async fn mail(&mut self, argument: &str) -> Told {
+        if !self.greeted {
+            return self.refuse(replies::HELLO_FIRST).await;
+        }
+        if self.principal.is_none() {
+            let reply = self.voice.not_authenticated(self.refusal);
+            return self.reply(&reply).await;
+        }
+        if self.envelope.is_some() {
+            return self.refuse(replies::SENDER_TWICE).await;
+        }
+        let Some((from, parameters)) = path(argument, "FROM:") else {
+            return self.refuse(replies::INVALID_ARGUMENTS).await;
+        };
+        let parameters: Vec<String> = parameters.split_whitespace().map(str::to_owned).collect();
+        let size = parameters.iter().find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            name.eq_ignore_ascii_case("SIZE")
+                .then(|| value.parse::<u64>())
+        });
+        match size {
+            Some(Err(_)) => return self.refuse(replies::INVALID_ARGUMENTS).await,
+            Some(Ok(size)) if size > self.world.tuning().size_limit => {
+                return self.refuse(replies::TOO_LARGE).await;
+            }
+            _ => {}
+        }
+        if self.world.strikes(SmtpFault::TemporaryServerError) {
+            return self.reply(replies::TEMPORARY_ERROR).await;
+        }
+        self.envelope = Some(Envelope {
+            from: from.to_owned(),
+            binary: parameters
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case("BODY=BINARYMIME")),
+            parameters,
+            ..Envelope::default()
+        });
+        self.reply(replies::SENDER_OK).await
+    }
+
+    pub(super) async fn rcpt(&mut self, argument: &str) -> Told {
+        let Some(envelope) = self.envelope.as_mut().filter(|envelope| !envelope.chunked) else {
+            return self.refuse(replies::NEED_MAIL).await;
+        };
+        let Some((to, _)) = path(argument, "TO:").filter(|(to, _)| !to.is_empty()) else {
+            return self.refuse(replies::INVALID_ARGUMENTS).await;
+        };
+        if envelope.recipients.len() >= RECIPIENTS {
+            return self.refuse(replies::TOO_MANY_RECIPIENTS).await;
+        }
+        envelope.recipients.push(to.to_owned());
+        self.reply(replies::RECIPIENT_OK).await
+    }
+
     pub(super) async fn data(&mut self) -> Told {
         self.heard("DATA");
         match &self.envelope {
@@ -161,4 +219,13 @@ impl Session {
     fn kept_octets(&self) -> usize {
         self.world.tuning().keep_octets
     }
+}
+
+/// `FROM:<path> parameters`, with or without a blank behind the colon.
+fn path<'a>(argument: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+    let (head, rest) = argument.split_at_checked(keyword.len())?;
+    let rest = rest.trim_start().strip_prefix('<')?;
+    let (path, parameters) = rest.split_once('>')?;
+    head.eq_ignore_ascii_case(keyword)
+        .then_some((path, parameters))
 }

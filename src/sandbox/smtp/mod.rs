@@ -1,11 +1,12 @@
 //! Exchange Online's submission server: greeting, STARTTLS, XOAUTH2, envelope and message
 //! (RFC 5321, 3207, 4954, 3030), in the order and with the words of the real one.
 //!
-//! This file is the dialogue up to the envelope; [`delivery`] takes the message in, [`auth`]
-//! decides who may log in, [`replies`] has the words.
+//! This file is the dialogue; [`login`] is its AUTH and [`auth`] decides who may log in,
+//! [`delivery`] takes the envelope and the message in, [`replies`] has the words.
 
 mod auth;
 mod delivery;
+mod login;
 mod message;
 mod replies;
 mod wire;
@@ -18,8 +19,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpStream;
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
@@ -30,11 +29,6 @@ use crate::sandbox::smtp::message::Envelope;
 use crate::sandbox::smtp::replies::Voice;
 use crate::sandbox::smtp::wire::{Silence, Wire};
 use crate::sandbox::world::{Fault, SmtpFault, Speaker, World};
-
-/// The longest inline AUTH line that Postfix takes, in octets.
-const POSTFIX_LINE: usize = 2048;
-/// Documented default for one message.
-const RECIPIENTS: usize = 500;
 
 /// The submission server.
 pub(super) struct Server {
@@ -307,174 +301,6 @@ impl Session {
         Ok(Next::Command)
     }
 
-    async fn auth(&mut self, argument: &str) -> Told {
-        let (mechanism, initial) = match argument.split_once(' ') {
-            Some((mechanism, initial)) => (mechanism.to_ascii_uppercase(), Some(initial.trim())),
-            None => (argument.to_ascii_uppercase(), None),
-        };
-        let shown = match (mechanism.as_str(), initial) {
-            ("XOAUTH2", Some(_)) => "AUTH XOAUTH2 <token>",
-            ("XOAUTH2", None) => "AUTH XOAUTH2",
-            ("LOGIN", Some(_)) => "AUTH LOGIN <user>",
-            ("LOGIN", None) => "AUTH LOGIN",
-            _ => "AUTH <other>",
-        };
-        self.heard(shown);
-        self.world.count(|counters| match initial {
-            Some(_) => counters.auth_inline += 1,
-            None => counters.auth_two_step += 1,
-        });
-        if self.principal.is_some() {
-            return self
-                .auth_failed(&self.voice.error(replies::AUTH_TWICE))
-                .await;
-        }
-        if !self.secure || !matches!(mechanism.as_str(), "XOAUTH2" | "LOGIN") {
-            return self
-                .auth_failed(&self.voice.error(replies::UNKNOWN_MECHANISM))
-                .await;
-        }
-        if !self.greeted {
-            return self
-                .auth_failed(&self.voice.error(replies::HELLO_FIRST))
-                .await;
-        }
-        if self.world.strikes(SmtpFault::DropOnAuth) {
-            return Ok(Next::End);
-        }
-        let octets = "AUTH ".len() + argument.len();
-        if octets > POSTFIX_LINE && self.world.strikes(SmtpFault::ShortAuthLines) {
-            return self.auth_failed(replies::SHORT_LINES).await;
-        }
-        let verdict = if mechanism == "XOAUTH2" {
-            self.xoauth2(initial).await?
-        } else {
-            self.login(initial).await?
-        };
-        if self.world.strikes(SmtpFault::TemporaryAuthFailure) {
-            return self.auth_failed(replies::TEMPORARY_AUTH).await;
-        }
-        match verdict {
-            Ok(principal) => {
-                self.open.log_in(&principal.mailbox);
-                self.principal = Some(principal);
-                self.refusal = None;
-                self.world.count(|counters| counters.auth_succeeded += 1);
-                self.reply(replies::AUTHENTICATED).await
-            }
-            Err(refusal) => {
-                self.refusal = Some(refusal);
-                self.tarpit().await;
-                self.auth_failed(&self.voice.error(refusal)).await
-            }
-        }
-    }
-
-    async fn xoauth2(&mut self, initial: Option<&str>) -> Judged {
-        let response = match initial {
-            Some(initial) => initial.as_bytes().to_vec(),
-            None => match self.ask("", "<token>").await? {
-                Some(response) => response,
-                // RFC 4954 wants 501 here; one implementer has noted 535 at Exchange Online.
-                None => return Ok(Err(replies::BAD_TOKEN)),
-            },
-        };
-        let verdict = auth::by_token(&self.world, &response);
-        let verdict = match verdict {
-            Ok(_) if self.world.strikes(SmtpFault::RejectToken) => Err(replies::BAD_TOKEN),
-            verdict => verdict,
-        };
-        if verdict.is_err() && self.world.strikes(SmtpFault::ErrorChallenge) {
-            let challenge =
-                r#"{"status":"401","schemes":"bearer","scope":"https://outlook.office.com/"}"#;
-            self.ask(&STANDARD.encode(challenge), "").await?;
-        }
-        Ok(verdict)
-    }
-
-    async fn login(&mut self, initial: Option<&str>) -> Judged {
-        let user = match initial {
-            Some(initial) => Some(initial.as_bytes().to_vec()),
-            None => self.ask("VXNlcm5hbWU6", "<user>").await?,
-        };
-        let Some(user) = user else {
-            return Ok(Err(replies::BAD_TOKEN));
-        };
-        let Some(password) = self.ask("UGFzc3dvcmQ6", "<password>").await? else {
-            return Ok(Err(replies::BAD_TOKEN));
-        };
-        Ok(auth::by_password(&self.world, &user, &password))
-    }
-
-    /// Sends a challenge and reads the answer, which the transcript knows as `masked`; none where
-    /// the client cancels.
-    async fn ask(&mut self, challenge: &str, masked: &str) -> Result<Option<Vec<u8>>, Silence> {
-        if challenge.is_empty() && self.world.strikes(SmtpFault::BarePrompt) {
-            self.reply("334").await?;
-        } else {
-            self.reply(&format!("334 {challenge}")).await?;
-        }
-        let answer = self.wire()?.line().await?;
-        let cancelled = answer == b"*";
-        self.heard(if cancelled { "*" } else { masked });
-        Ok((!cancelled).then_some(answer))
-    }
-
-    async fn mail(&mut self, argument: &str) -> Told {
-        if !self.greeted {
-            return self.refuse(replies::HELLO_FIRST).await;
-        }
-        if self.principal.is_none() {
-            let reply = self.voice.not_authenticated(self.refusal);
-            return self.reply(&reply).await;
-        }
-        if self.envelope.is_some() {
-            return self.refuse(replies::SENDER_TWICE).await;
-        }
-        let Some((from, parameters)) = path(argument, "FROM:") else {
-            return self.refuse(replies::INVALID_ARGUMENTS).await;
-        };
-        let parameters: Vec<String> = parameters.split_whitespace().map(str::to_owned).collect();
-        let size = parameters.iter().find_map(|parameter| {
-            let (name, value) = parameter.split_once('=')?;
-            name.eq_ignore_ascii_case("SIZE")
-                .then(|| value.parse::<u64>())
-        });
-        match size {
-            Some(Err(_)) => return self.refuse(replies::INVALID_ARGUMENTS).await,
-            Some(Ok(size)) if size > self.world.tuning().size_limit => {
-                return self.refuse(replies::TOO_LARGE).await;
-            }
-            _ => {}
-        }
-        if self.world.strikes(SmtpFault::TemporaryServerError) {
-            return self.reply(replies::TEMPORARY_ERROR).await;
-        }
-        self.envelope = Some(Envelope {
-            from: from.to_owned(),
-            binary: parameters
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case("BODY=BINARYMIME")),
-            parameters,
-            ..Envelope::default()
-        });
-        self.reply(replies::SENDER_OK).await
-    }
-
-    async fn rcpt(&mut self, argument: &str) -> Told {
-        let Some(envelope) = self.envelope.as_mut().filter(|envelope| !envelope.chunked) else {
-            return self.refuse(replies::NEED_MAIL).await;
-        };
-        let Some((to, _)) = path(argument, "TO:").filter(|(to, _)| !to.is_empty()) else {
-            return self.refuse(replies::INVALID_ARGUMENTS).await;
-        };
-        if envelope.recipients.len() >= RECIPIENTS {
-            return self.refuse(replies::TOO_MANY_RECIPIENTS).await;
-        }
-        envelope.recipients.push(to.to_owned());
-        self.reply(replies::RECIPIENT_OK).await
-    }
-
     async fn unrecognized(&mut self, verb: &str, shown: &str) -> Told {
         self.tarpit().await;
         let reply = self.voice.unrecognized(verb);
@@ -482,11 +308,6 @@ impl Session {
             .say(Speaker::Exchange, self.voice.unrecognized(shown));
         self.wire()?.send(format!("{reply}\r\n").as_bytes()).await?;
         Ok(Next::Command)
-    }
-
-    async fn auth_failed(&mut self, reply: &str) -> Told {
-        self.world.count(|counters| counters.auth_failed += 1);
-        self.reply(reply).await
     }
 
     /// A refusal with the suffix of the profile.
@@ -521,8 +342,6 @@ impl Session {
     }
 }
 
-type Judged = Result<Result<Principal, &'static str>, Silence>;
-
 fn known(verb: &str) -> bool {
     const VERBS: [&str; 14] = [
         "AUTH", "BDAT", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT",
@@ -550,13 +369,4 @@ fn valid_domain(name: &str) -> bool {
             .and_then(|name| name.strip_suffix(']'))
             .is_some_and(literal)
         || name.split('.').all(label)
-}
-
-/// `FROM:<path> parameters`, with or without a blank behind the colon.
-fn path<'a>(argument: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
-    let (head, rest) = argument.split_at_checked(keyword.len())?;
-    let rest = rest.trim_start().strip_prefix('<')?;
-    let (path, parameters) = rest.split_once('>')?;
-    head.eq_ignore_ascii_case(keyword)
-        .then_some((path, parameters))
 }

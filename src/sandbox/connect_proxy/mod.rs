@@ -4,23 +4,26 @@
 //! It leads to the sandbox's own servers under their real names and to loopback addresses, and
 //! nowhere else: what is rehearsed here must not reach the real services by mistake.
 
+mod pages;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time;
 
-use crate::sandbox::moment::random_hex;
+use crate::sandbox::connect_proxy::pages::{squid, zscaler};
+use crate::sandbox::connect_proxy::request::{Request, host_and_port, loopback, parse, read_head};
 use crate::sandbox::world::{Connect, ProxyFault, Speaker, World};
 
-/// Largest request head in octets; squid's default is 64 kB.
-const HEAD_LIMIT: usize = 16 * 1024;
 /// How long a client may take over its request, or a target over its greeting.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,13 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Proxy {
     world: World,
     credentials: Option<(String, String)>,
-}
-
-/// A request head as far as the proxy reads it.
-struct Request {
-    method: String,
-    target: String,
-    credentials: Option<String>,
 }
 
 /// What a request is answered with.
@@ -258,69 +254,6 @@ impl Proxy {
     }
 }
 
-/// Reads until the blank line; what follows it stays in `input`. None where the client left.
-async fn read_head(client: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
-    loop {
-        if let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") {
-            let rest = input.split_off(end + 4);
-            return Ok(Some(std::mem::replace(input, rest)));
-        }
-        if input.len() > HEAD_LIMIT {
-            return Err(io::Error::other("the request head is too long"));
-        }
-        let mut chunk = [0; 2048];
-        let read = client.read(&mut chunk).await?;
-        if read == 0 {
-            return Ok(None);
-        }
-        input.extend(chunk.iter().take(read));
-    }
-}
-
-fn parse(head: &[u8]) -> Option<Request> {
-    let head = std::str::from_utf8(head).ok()?;
-    let mut lines = head.split("\r\n");
-    let mut words = lines.next()?.split(' ');
-    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    if words.next().is_some() || !version.starts_with("HTTP/1.") || target.len() > 300 {
-        return None;
-    }
-    let credentials = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let (scheme, text) = value.trim().split_once(' ')?;
-        let ours = name.eq_ignore_ascii_case("Proxy-Authorization");
-        let decoded = STANDARD.decode(text.trim()).ok()?;
-        (ours && scheme.eq_ignore_ascii_case("Basic")).then(|| String::from_utf8(decoded).ok())?
-    });
-    let plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_graphic());
-    (plain(method) && plain(target)).then(|| Request {
-        method: method.to_owned(),
-        target: target.to_owned(),
-        credentials,
-    })
-}
-
-fn host_and_port(target: &str) -> Option<(&str, u16)> {
-    let (host, port) = target.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    Some((host, port.parse().ok().filter(|port| *port != 0)?))
-}
-
-/// Names are not looked up: a name server could lead outside.
-fn loopback(host: &str, port: u16) -> Option<SocketAddr> {
-    let address = if host.eq_ignore_ascii_case("localhost") {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else {
-        host.parse().ok()?
-    };
-    address
-        .is_loopback()
-        .then_some(SocketAddr::new(address, port))
-}
-
 async fn send(client: &mut TcpStream, bytes: &[u8], trickled: bool) -> io::Result<()> {
     if !trickled {
         return client.write_all(bytes).await;
@@ -337,71 +270,4 @@ async fn hold(mut client: TcpStream) -> io::Result<()> {
     let mut chunk = [0; 256];
     while client.read(&mut chunk).await? > 0 {}
     Ok(())
-}
-
-/// An error page with the headers of squid.
-fn squid(status: u16, reason: &str, page: &str, target: &str, close: bool) -> String {
-    let url: String = target
-        .chars()
-        .filter(|c| c.is_ascii_graphic() && !"<>&\"".contains(*c))
-        .collect();
-    let body = format!(
-        "<!DOCTYPE html PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \
-         \"http://www.w3.org/TR/html4/strict.dtd\">\n<html><head>\n\
-         <title>ERROR: The requested URL could not be retrieved</title>\n</head><body id={page}>\n\
-         <h1>ERROR</h1>\n<h2>The requested URL could not be retrieved</h2>\n<hr>\n\
-         <p>The following error was encountered while trying to retrieve the URL: {url}</p>\n\
-         <blockquote><p><b>{reason}.</b></p></blockquote>\n<hr>\n\
-         <p>Generated by sandbox (squid/5.7), {}</p>\n</body></html>\n",
-        random_hex(4)
-    );
-    let connection = if close { "close" } else { "keep-alive" };
-    format!(
-        "HTTP/1.1 {status} {reason}\r\nServer: squid/5.7\r\nMime-Version: 1.0\r\n\
-         Content-Type: text/html;charset=utf-8\r\nContent-Length: {}\r\n\
-         X-Squid-Error: {page} 0\r\nVary: Accept-Language\r\nContent-Language: en\r\n\
-         X-Cache: MISS from sandbox\r\nVia: 1.1 sandbox (squid/5.7)\r\n\
-         Connection: {connection}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// As observed; the literal answer to CONNECT on other ports than 443 is not known.
-fn zscaler() -> String {
-    "HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\nCache-Control: no-cache\r\n\
-     Content-Type: text/html\r\nConnection: close\r\n\r\n\
-     <html><head><title>502 Bad Gateway</title></head>\
-     <body><h1>502 Bad Gateway</h1></body></html>\r\n"
-        .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_read() {
-        assert_eq!(host_and_port("a.b:587"), Some(("a.b", 587)));
-        assert_eq!(host_and_port("[::1]:443"), Some(("::1", 443)));
-        for odd in ["", ":", "a", "a:", "a:0", "a:65536", "a:-1"] {
-            assert_eq!(host_and_port(odd), None, "{odd}");
-        }
-        assert!(loopback("8.8.8.8", 53).is_none());
-        assert!(loopback("::", 53).is_none());
-        assert!(loopback("example.com", 53).is_none());
-        assert!(loopback("LOCALHOST", 53).is_some());
-    }
-
-    #[test]
-    fn odd_requests_are_refused_without_a_panic() {
-        for odd in [
-            "\r\n\r\n",
-            "CONNECT\r\n\r\n",
-            "CONNECT a:1 HTTP/2\r\n\r\n",
-            "A B C D\r\n\r\n",
-        ] {
-            assert!(parse(odd.as_bytes()).is_none(), "{odd:?}");
-        }
-        assert!(parse(b"CONNECT \xff:1 HTTP/1.1\r\n\r\n").is_none());
-    }
 }

@@ -1,0 +1,116 @@
+//! The sandbox as a whole.
+
+use std::net::IpAddr;
+
+use crate::sandbox::kit::{Raw, start};
+use crate::sandbox::world::Speaker;
+
+#[tokio::test]
+async fn the_certificate_covers_every_name_and_its_file_goes_with_the_sandbox() {
+    let sandbox = start().await;
+    let file = sandbox.ca_file().to_owned();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), sandbox.ca_pem());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(file.as_path()), 0o600);
+        assert_eq!(mode(file.parent().unwrap()), 0o700);
+    }
+    let names = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "login.microsoftonline.com",
+        "smtp.office365.com",
+        "outlook.office365.com",
+    ];
+    for name in names {
+        let mut raw = Raw::dial(&sandbox).await;
+        raw.reply().await;
+        raw.ask("EHLO x").await;
+        raw.ask("STARTTLS").await;
+        let mut raw = raw.start_tls(&sandbox, name).await;
+        assert!(raw.ask("NOOP").await.starts_with("250 "), "{name}");
+    }
+    assert_eq!(sandbox.world().counters().smtp_sessions, 6);
+    sandbox.stop().await;
+    assert!(!file.exists() && !file.parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn stopping_ends_open_sessions() {
+    let sandbox = start().await;
+    let mut raw = Raw::secure(&sandbox).await;
+    let world = sandbox.world().clone();
+    sandbox.stop().await;
+    assert_eq!(raw.line().await, "(closed)");
+    assert_eq!(world.counters().smtp_open, 0);
+}
+
+#[tokio::test]
+async fn dropping_ends_open_sessions_too() {
+    let sandbox = start().await;
+    let mut raw = Raw::secure(&sandbox).await;
+    drop(sandbox);
+    assert_eq!(raw.line().await, "(closed)");
+}
+
+#[tokio::test]
+async fn the_authority_is_local() {
+    let sandbox = start().await;
+    assert_eq!(
+        sandbox.authority(),
+        format!("https://localhost:{}", sandbox.entra.port())
+    );
+    for address in [sandbox.smtp(), sandbox.proxy()] {
+        assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
+        assert_ne!(address.port(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_transcript_holds_no_secret() {
+    let sandbox = start().await;
+    let token = crate::sandbox::kit::app_token(&sandbox).await;
+    let response = crate::sandbox::kit::xoauth2("scanner@contoso.com", &token);
+    let mut raw = Raw::secure(&sandbox).await;
+    raw.ask("AUTH LOGIN").await;
+    raw.ask("c2Nhbm5lckBjb250b3NvLmNvbQ==").await;
+    raw.ask("c3R1cGlkLXBhc3N3b3Jk").await;
+    raw.ask("stupid-password").await;
+    raw.ask(&response).await;
+    raw.ask(&format!("AUTH PLAIN {response}")).await;
+    raw.ask("AUTH XOAUTH2").await;
+    raw.ask(&response).await;
+    let transcript = sandbox.world().transcript();
+    let text: Vec<_> = transcript
+        .iter()
+        .map(|line| format!("{}: {}", line.who, line.text))
+        .collect();
+    let text = text.join("\n");
+    let half = &response[..response.len() / 2];
+    let secrets = [
+        crate::sandbox::world::contoso::APP_SECRET,
+        &token,
+        &response,
+        half,
+        "stupid-password",
+        "c3R1cGlkLXBhc3N3b3Jk",
+    ];
+    for secret in secrets {
+        assert!(!text.contains(secret), "{secret} in\n{text}");
+    }
+    for shown in [
+        "client_secret=<password>",
+        r#""access_token":"<token>""#,
+        "to Exchange: <password>",
+        "Exchange: 235 2.7.0 Authentication successful",
+        "to Exchange: <token>",
+    ] {
+        assert!(text.contains(shown), "{shown} not in\n{text}");
+    }
+    assert!(transcript.iter().any(|line| line.who == Speaker::Entra));
+    assert_eq!(sandbox.world().take_transcript(), transcript);
+    assert!(sandbox.world().transcript().is_empty());
+}

@@ -1,0 +1,142 @@
+//! A client before its login has been accepted: gate, token, upstream, verdict.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tracing::{info, warn};
+
+use super::{
+    House,
+    ending::Ending,
+    front::Front,
+    gate::Shut,
+    progress::Progress,
+    upstream::{self, Open, OpenError, Request},
+};
+use crate::{
+    config::Listener,
+    mail::{Login, Refusal, RefusalKind},
+    token::Identity,
+};
+
+/// One client before its login has been accepted.
+pub(super) struct Visit<'a> {
+    pub(super) house: &'a House,
+    pub(super) listener: &'a Listener,
+    pub(super) peer: SocketAddr,
+    pub(super) progress: &'a Progress,
+}
+
+impl Visit<'_> {
+    /// Asks for a login until one is accepted or the dialogue ends itself.
+    pub(super) async fn log_in(&self, front: &mut Front) -> Result<Open, Ending> {
+        loop {
+            let login = front.next_login().await?;
+            match self.admit(&login).await {
+                Ok(open) => return Ok(open),
+                Err(refusal) => front.tell(Err(&refusal)).await.map_err(Ending::Broken)?,
+            }
+            self.progress.enter("login");
+        }
+    }
+
+    async fn admit(&self, login: &Login) -> Result<Open, Refusal> {
+        let House {
+            gate,
+            tokens,
+            dialer,
+            learned,
+            ..
+        } = self.house;
+        self.progress.account(&login.user);
+        self.progress.enter("gate");
+        let account = match gate.admit(&login.user, &login.password).await {
+            Ok(account) => account,
+            Err(shut) => {
+                self.log_shut(login, shut);
+                gate.slow_down(self.peer.ip()).await;
+                return Err(Refusal::new(
+                    RefusalKind::Credentials,
+                    "User name or password not accepted",
+                ));
+            }
+        };
+        let identity = Identity {
+            app: Arc::clone(&account.entra),
+            user: login.user.clone(),
+        };
+        let request = Request {
+            upstream: &self.listener.upstream,
+            client_name: login.client_name.as_deref(),
+            identity: &identity,
+            password: &login.password,
+            mailbox: account
+                .mailbox
+                .for_protocol(self.listener.protocol)
+                .unwrap_or(&login.user),
+        };
+        let error = match upstream::open(tokens, dialer, learned, &request, self.progress).await {
+            Ok(open) => {
+                let upstream = &self.listener.upstream.host;
+                info!(
+                    event = "login",
+                    account = login.user,
+                    mailbox = request.mailbox,
+                    upstream,
+                    "logged in"
+                );
+                return Ok(open);
+            }
+            Err(error) => error,
+        };
+        let refusal = error.refusal();
+        self.log_not_opened(login, &error, &refusal);
+        if error.blames_the_password() {
+            gate.slow_down(self.peer.ip()).await;
+        }
+        Err(refusal)
+    }
+
+    /// The client hears the same for an unknown user and a wrong password; the log does not.
+    fn log_shut(&self, login: &Login, shut: Shut) {
+        let (cause, remedy) = gate_words(shut);
+        warn!(
+            event = "login_refused",
+            account = login.user,
+            cause,
+            remedy,
+            "login refused"
+        );
+    }
+
+    fn log_not_opened(&self, login: &Login, error: &OpenError, refusal: &Refusal) {
+        let event = if error.is_refusal() {
+            "login_refused"
+        } else {
+            "login_unavailable"
+        };
+        warn!(
+            event,
+            account = login.user,
+            phase = self.progress.noted().phase,
+            %error,
+            cause = error.cause(),
+            remedy = error.remedy(),
+            told = refusal.text,
+            "no session at the provider",
+        );
+    }
+}
+
+/// Cause and remedy, for the log.
+pub(super) fn gate_words(shut: Shut) -> (&'static str, &'static str) {
+    match shut {
+        Shut::UnknownUser => (
+            "no [[account]] in proxy.toml covers this user name",
+            "add an account with this user, or \"*@domain\", or mend the user name in the client",
+        ),
+        Shut::WrongPassword => (
+            "the password does not match the account's password_hash",
+            "mend the password in the client, or make a new hash with `mailwicket hash-password`",
+        ),
+    }
+}

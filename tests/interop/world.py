@@ -1,0 +1,191 @@
+"""The servers around mailwicket: started in a folder of their own, ended by pid."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MAILWICKET = os.environ["MAILWICKET"]
+USER, PASSWORD = "scanner@contoso.test", "local-canary-password"
+PROXY_PASSWORD = "proxy-canary-password"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, ready, seconds=20):
+    """Waits until `ready` is true; servers that others wrote have no other way to tell."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come about within {seconds} s")
+        time.sleep(0.02)
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, **options)
+
+
+class World:
+    def __init__(self):
+        self.work = Path(tempfile.mkdtemp(prefix="mailwicket-interop-"))
+        self.work.chmod(0o755)
+        names = ("entra", "submission", "squid", "listener", "forbidden")
+        self.ports = {name: free_port() for name in names}
+        self.running = {}
+
+    def path(self, *parts):
+        return self.work.joinpath(*parts)
+
+    def write(self, target, template, mode=0o644, **more):
+        text = (HERE / "servers" / template).read_text().format(work=self.work, **self.ports, **more)
+        self.path(target).write_text(text)
+        self.path(target).chmod(mode)
+
+    def log(self, name):
+        path = self.path("log", name)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # Starting and ending ------------------------------------------------------------------------
+
+    def set_up(self):
+        for folder in ("log", "tls", "mail", "postfix/etc", "postfix/queue/private", "postfix/data", "dovecot/keys/default/RS256"):
+            self.path(folder).mkdir(parents=True)
+        self.path("log").chmod(0o777)
+        shutil.chown(self.path("mail"), 65534, 65534)
+        shutil.chown(self.path("postfix/data"), "postfix")
+        self.certificates()
+        self.start_entra()
+        self.start_dovecot()
+        self.start_postfix()
+        self.start_squid()
+        self.configure_mailwicket()
+        self.start_mailwicket()
+
+    def certificates(self):
+        tls = self.path("tls")
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Interop CA",
+            "-keyout", tls / "ca.key", "-out", tls / "ca.pem")
+        run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=corp.test",
+            "-keyout", tls / "leaf.key", "-out", tls / "leaf.csr")
+        (tls / "leaf.ext").write_text("subjectAltName=DNS:login.corp.test,DNS:smtp.corp.test")
+        run("openssl", "x509", "-req", "-in", tls / "leaf.csr", "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key",
+            "-CAcreateserial", "-days", "2", "-extfile", tls / "leaf.ext", "-out", tls / "leaf.pem")
+        run("openssl", "genrsa", "-out", tls / "signing.key", "2048")
+        run("openssl", "rsa", "-in", tls / "signing.key", "-pubout", "-out", self.path("dovecot/keys/default/RS256/default"))
+
+    def spawn(self, name, *command, **options):
+        log = open(self.path("log", f"{name}.out"), "ab")
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
+        self.running[name] = process
+        return process
+
+    def stop(self, name):
+        process = self.running.pop(name, None)
+        if process is None:
+            return None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def start_entra(self):
+        tls = self.path("tls")
+        self.spawn("entra", "/usr/bin/python3", HERE / "servers/entra.py", self.ports["entra"], tls / "leaf.pem",
+                   tls / "leaf.key", tls / "signing.key", self.path("log", "entra.log"))
+        wait_for("the token endpoint", lambda: listens(self.ports["entra"]))
+
+    def start_dovecot(self):
+        self.write("dovecot/dovecot.conf", "dovecot.conf")
+        self.write("dovecot/oauth2.conf", "oauth2.conf")
+        self.spawn("dovecot", "dovecot", "-F", "-c", self.path("dovecot/dovecot.conf"))
+        wait_for("Dovecot", self.path("postfix/queue/private/auth").exists)
+
+    def start_postfix(self):
+        etc = self.path("postfix/etc")
+        if not (etc / "main.cf").exists():
+            self.write("postfix/etc/main.cf", "main.cf")
+            self.write("postfix/etc/master.cf", "master.cf")
+            run("postfix", "-c", etc, "check")
+        run("postfix", "-c", etc, "start")
+        wait_for("Postfix", lambda: listens(self.ports["submission"]))
+
+    def stop_postfix(self):
+        subprocess.run(["postfix", "-c", str(self.path("postfix/etc")), "stop"], capture_output=True)
+
+    def start_squid(self):
+        if not self.path("squid.conf").exists():
+            self.path("hosts").write_text("127.0.0.1 login.corp.test smtp.corp.test\n")
+            hashed = run("openssl", "passwd", "-apr1", PROXY_PASSWORD, text=True).stdout.strip()
+            self.path("squid.passwd").write_text(f"svc-mail:{hashed}\n")
+            self.write("squid.conf", "squid.conf")
+        self.spawn("squid", "squid", "-N", "-f", self.path("squid.conf"))
+        wait_for("squid", lambda: listens(self.ports["squid"]))
+
+    def configure_mailwicket(self):
+        hashed = run(MAILWICKET, "hash-password", input=PASSWORD + "\n", text=True).stdout.strip()
+        self.path("client_secret").write_text("entra-canary-secret~value\n")
+        self.path("client_secret").chmod(0o600)
+        self.write("proxy.toml", "proxy.toml", mode=0o600, hash=hashed)
+
+    def environment(self):
+        return {"PATH": os.environ["PATH"], "PROXY_PASSWORD": PROXY_PASSWORD}
+
+    def start_mailwicket(self):
+        process = self.spawn("mailwicket", MAILWICKET, "--config", self.path("proxy.toml"), env=self.environment())
+        wait_for("mailwicket", lambda: listens(self.ports["listener"]))
+        return process
+
+    def tear_down(self):
+        self.stop_postfix()
+        for name in list(self.running):
+            self.stop(name)
+
+    def remove(self):
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    # What happened ------------------------------------------------------------------------------
+
+    def token_requests(self):
+        return len(self.log("entra.log").splitlines())
+
+    def squid_lines(self):
+        return self.log("squid.log").splitlines()
+
+    def delivered(self):
+        """Every message in the mailbox, taken out."""
+        folder = self.path("mail/new")
+        messages = []
+        for file in sorted(folder.iterdir()) if folder.exists() else []:
+            messages.append(file.read_bytes())
+            file.unlink()
+        return messages
+
+    def arrives(self, message, count=1):
+        """Waits for the message; what Postfix puts in front is left aside, and it keeps lines by LF."""
+        messages = []
+
+        def there():
+            messages.extend(self.delivered())
+            return len(messages) >= count
+        wait_for("the message", there, 60)
+        wanted = message.replace(b"\r\n", b"\n")
+        for got in messages:
+            if not got.endswith(wanted):
+                at = len(got) - len(wanted)
+                raise AssertionError(f"the message was changed: {got[max(0, at - 50):at + 300]!r}")
