@@ -3,7 +3,10 @@
 //! The levels are tracing's; what may be logged is decided where it is logged, and a test runs
 //! whole sessions at TRACE to show that no secret is.
 
-use std::{io, panic};
+use std::{
+    io::{self, IsTerminal},
+    panic,
+};
 
 use tracing::error;
 use tracing_subscriber::{
@@ -15,7 +18,9 @@ use crate::config::{Log, LogFormat};
 /// Installs the subscriber for the process. Calling it twice changes nothing.
 pub(super) fn install(log: &Log) {
     let filter = EnvFilter::builder().parse_lossy(&log.level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let lines = match log.format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -3,6 +3,7 @@
 Usage: entra.py PORT CERTIFICATE KEY SIGNING_KEY LOG
 """
 
+import base64
 import json
 import ssl
 import sys
@@ -18,7 +19,7 @@ TENANT = "contoso.test"
 APP, SECRET = "11111111-2222-4333-8444-555555555555", "entra-canary-secret~value"
 PUBLIC_APP = "99999999-2222-4333-8444-555555555555"
 USERS = {"erp@contoso.test": "entra-canary-password"}
-SIGNING = open(SIGNING_KEY).read()
+SIGNING = base64.b64decode(open(SIGNING_KEY).read())
 
 
 def refusal(status, error, code, text):
@@ -35,9 +36,12 @@ def refusal(status, error, code, text):
 def grant(user, refresh):
     now = int(time.time())
     claims = {"aud": "https://outlook.office365.com", "iss": "https://sts.windows.net/contoso/", "iat": now,
-              "nbf": now, "exp": now + 4000, "upn": user, "roles": ["SMTP.SendAsApp"], "padding": "x" * 1500}
+              "nbf": now, "sub": user, "exp": now + 4000, "upn": user, "roles": ["SMTP.SendAsApp"], "padding": ""}
+    # About what an Entra token takes. Not just any length: Debian 12's Dovecot reads past the end of
+    # some tokens and crashes; with this one it does not.
+    claims["padding"] = "x" * (1802 - len(json.dumps(claims, separators=(",", ":"))))
     answer = {"token_type": "Bearer", "expires_in": 3999, "ext_expires_in": 3999,
-              "access_token": jwt.encode(claims, SIGNING, algorithm="RS256")}
+              "access_token": jwt.encode(claims, SIGNING, algorithm="HS256")}
     if refresh:
         answer["refresh_token"] = str(uuid.uuid4())
     return 200, answer
