@@ -37,9 +37,7 @@ impl Fingerprints {
     pub fn new() -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        Self {
-            keyed: Hmac::new_from_slice(&key).expect("HMAC takes any key length"),
-        }
+        Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes any key length") }
     }
 
     /// The fingerprint of `password` as `owner`'s. The owner is the salt: two owners of one
@@ -82,8 +80,7 @@ pub fn hash_password(password: &SecretString) -> String {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("the operating system gives random bytes");
     let hash = argon2().hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
-    hash.expect("argon2 takes any password and a salt of 16 octets")
-        .to_string()
+    hash.expect("argon2 takes any password and a salt of 16 octets").to_string()
 }
 
 /// Whether the password is the one that was hashed. Takes as long as the hash's parameters ask:
@@ -92,9 +89,7 @@ pub fn verify_password(hash: &str, password: &SecretString) -> bool {
     let Ok(hash) = PasswordHash::new(hash) else {
         return false;
     };
-    argon2()
-        .verify_password(password.expose_secret().as_bytes(), &hash)
-        .is_ok()
+    argon2().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
 }
 
 /// Does the work of [`verify_password`] for a user who does not exist, and says no.
@@ -139,10 +134,7 @@ mod tests {
     #[test]
     fn a_hash_matches_its_password_only() {
         let hash = hash_password(&"pw".into());
-        assert!(
-            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{hash}"
-        );
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(verify_password(&hash, &"pw".into()));
         assert!(!verify_password(&hash, &"Pw".into()));
         assert!(!verify_password("no hash", &"pw".into()));
@@ -156,18 +148,9 @@ mod tests {
         let salt_and_hash = "$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         for (hash, words) in [
             ("secret".to_owned(), "PHC"),
-            (
-                format!("$argon2i$v=19$m=4096,t=3,p=1{salt_and_hash}"),
-                "argon2id",
-            ),
-            (
-                format!("$argon2id$v=19$m=1048576,t=3,p=1{salt_and_hash}"),
-                "256 MiB",
-            ),
-            (
-                format!("$argon2id$v=19$m=4096,t=11,p=1{salt_and_hash}"),
-                "passes",
-            ),
+            (format!("$argon2i$v=19$m=4096,t=3,p=1{salt_and_hash}"), "argon2id"),
+            (format!("$argon2id$v=19$m=1048576,t=3,p=1{salt_and_hash}"), "256 MiB"),
+            (format!("$argon2id$v=19$m=4096,t=11,p=1{salt_and_hash}"), "passes"),
         ] {
             let why = check_hash(&hash).unwrap_err();
             assert!(why.contains(words), "{hash}: {why}");
@@ -181,13 +164,7 @@ mod tests {
         assert!(print == prints.of("ann", &"pw".into()));
         assert!(print != prints.of("ann", &"pW".into()));
         assert!(print != prints.of("bob", &"pw".into()));
-        assert!(
-            prints.of("a", &"bc".into()) != prints.of("ab", &"c".into()),
-            "no shifting"
-        );
-        assert!(
-            print != Fingerprints::new().of("ann", &"pw".into()),
-            "a key per process"
-        );
+        assert!(prints.of("a", &"bc".into()) != prints.of("ab", &"c".into()), "no shifting");
+        assert!(print != Fingerprints::new().of("ann", &"pw".into()), "a key per process");
     }
 }

@@ -25,20 +25,14 @@ pub(super) const ROWS: &[Row] = &[
          app.",
     ),
     observed(
-        &[
-            Code("5.7.139"),
-            Words("smtpclientauthentication is disabled for the tenant"),
-        ],
+        &[Code("5.7.139"), Words("smtpclientauthentication is disabled for the tenant")],
         "535 5.7.139 (tenant)",
         "SMTP AUTH is switched off for the whole organisation. This holds for OAuth too.",
         "Switch it on for this mailbox, which overrides the organisation: Set-CASMailbox <mailbox> \
          -SmtpClientAuthenticationDisabled $false",
     ),
     observed(
-        &[
-            Code("5.7.139"),
-            Words("smtpclientauthentication is disabled for the mailbox"),
-        ],
+        &[Code("5.7.139"), Words("smtpclientauthentication is disabled for the mailbox")],
         "535 5.7.139 (mailbox)",
         "SMTP AUTH is switched off for this mailbox. It is checked before the token is looked at.",
         "Set-CASMailbox <mailbox> -SmtpClientAuthenticationDisabled $false, then wait up to an hour.",
@@ -58,10 +52,7 @@ pub(super) const ROWS: &[Row] = &[
          Conditional Access with an exception for this account.",
     ),
     observed(
-        &[
-            Code("5.7.139"),
-            Words("did not meet the criteria to be authenticated"),
-        ],
+        &[Code("5.7.139"), Words("did not meet the criteria to be authenticated")],
         "535 5.7.139 (criteria)",
         "A Conditional Access policy refused the login: location, device, multi-factor or kind of \
          client.",
@@ -75,10 +66,7 @@ pub(super) const ROWS: &[Row] = &[
         "Point the mail client at mailwicket, so that a token is used; check the user name.",
     ),
     documented(
-        &[
-            Code("5.7.139"),
-            Words("federated sts service was unreachable"),
-        ],
+        &[Code("5.7.139"), Words("federated sts service was unreachable")],
         "535 5.7.139 (federation)",
         "A federated user's password was tried, and the organisation's sign-in service (AD FS) could \
          not be reached.",
@@ -86,10 +74,7 @@ pub(super) const ROWS: &[Row] = &[
          FS made reachable.",
     ),
     documented(
-        &[
-            Code("5.7.139"),
-            Words("federated sts url does not support https"),
-        ],
+        &[Code("5.7.139"), Words("federated sts url does not support https")],
         "535 5.7.139 (federation without HTTPS)",
         "A federated user's password was tried, and the sign-in service (AD FS) of the organisation \
          lacks HTTPS.",

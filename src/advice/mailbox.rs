@@ -29,9 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         "Have the client connect again; a larger token_expiry_margin makes sessions last longer.",
     ),
     documented(
-        &[Words(
-            "authentication failure: unknown user name or bad password",
-        )],
+        &[Words("authentication failure: unknown user name or bad password")],
         "-ERR Authentication failure",
         "Exchange Online does not accept this token for this mailbox, or POP3 is switched off for it.",
         "Give the app POP.AccessAsApp and Add-MailboxPermission -Identity <mailbox> -User $sp.Id \

@@ -33,24 +33,18 @@ pub struct Advice {
 /// 5.7.139 ...`); then the inner reply is the one explained.
 pub fn for_reply(reply: &str) -> Option<&'static Advice> {
     let text = Text::new(reply);
-    let inner = text
-        .after_last("error: 5")
-        .and_then(|inner| best(&inner, replies()));
+    let inner = text.after_last("error: 5").and_then(|inner| best(&inner, replies()));
     inner.or_else(|| best(&text, replies()))
 }
 
 /// The advice for an Entra error number, such as `7000215`.
 pub fn for_aadsts(code: u32) -> Option<&'static Advice> {
-    entra::rows()
-        .find(|row| row.codes.contains(&code))
-        .map(|row| &row.advice)
+    entra::rows().find(|row| row.codes.contains(&code)).map(|row| &row.advice)
 }
 
 /// The advice for the status with which an HTTP proxy answered CONNECT.
 pub fn for_proxy_status(status: u16) -> Option<&'static Advice> {
-    let found = proxy::STATUSES
-        .iter()
-        .find(|(statuses, _)| statuses.contains(&status));
+    let found = proxy::STATUSES.iter().find(|(statuses, _)| statuses.contains(&status));
     found.map(|(_, advice)| advice)
 }
 
@@ -65,10 +59,7 @@ pub fn explain(text: &str) -> Vec<&'static Advice> {
     let whole = Text::new(text);
     let proxies = match best(&whole, proxy::PHRASES.iter()) {
         Some(advice) => vec![advice],
-        None => proxy_statuses(&whole)
-            .into_iter()
-            .filter_map(for_proxy_status)
-            .collect(),
+        None => proxy_statuses(&whole).into_iter().filter_map(for_proxy_status).collect(),
     };
     let mut found: Vec<&'static Advice> = Vec::new();
     let codes = entra_codes(text).into_iter().filter_map(for_aadsts);
@@ -81,17 +72,12 @@ pub fn explain(text: &str) -> Vec<&'static Advice> {
 }
 
 fn replies() -> impl Iterator<Item = &'static Row> {
-    login::ROWS
-        .iter()
-        .chain(submission::ROWS)
-        .chain(mailbox::ROWS)
+    login::ROWS.iter().chain(submission::ROWS).chain(mailbox::ROWS)
 }
 
 fn best(text: &Text, rows: impl Iterator<Item = &'static Row>) -> Option<&'static Advice> {
     let scored = rows.filter_map(|row| Some((row.fits(text)?, row)));
-    scored
-        .max_by_key(|(score, _)| *score)
-        .map(|(_, row)| &row.advice)
+    scored.max_by_key(|(score, _)| *score).map(|(_, row)| &row.advice)
 }
 
 /// The numbers behind `AADSTS`, and bare ones that stand as words of their own: a port behind a
@@ -99,9 +85,7 @@ fn best(text: &Text, rows: impl Iterator<Item = &'static Row>) -> Option<&'stati
 fn entra_codes(text: &str) -> Vec<u32> {
     let words = text.split(|c: char| c.is_whitespace() || "[](){},;=\"'".contains(c));
     let code = |word: &str| {
-        let word = word
-            .trim_end_matches([':', '.', '!', '?'])
-            .to_ascii_lowercase();
+        let word = word.trim_end_matches([':', '.', '!', '?']).to_ascii_lowercase();
         word.rsplit("aadsts").next().unwrap_or(&word).parse().ok()
     };
     words.filter_map(code).collect()
@@ -110,12 +94,6 @@ fn entra_codes(text: &str) -> Vec<u32> {
 /// The statuses in a text that is about a proxy, or is nothing but a number.
 fn proxy_statuses(text: &Text) -> Vec<u16> {
     let numbers = || text.numbers().filter_map(|number| number.parse().ok());
-    let about_a_proxy = ["proxy", "connect ", "http/1"]
-        .iter()
-        .any(|word| text.contains(word));
-    if about_a_proxy || text.is_number() {
-        numbers().collect()
-    } else {
-        Vec::new()
-    }
+    let about_a_proxy = ["proxy", "connect ", "http/1"].iter().any(|word| text.contains(word));
+    if about_a_proxy || text.is_number() { numbers().collect() } else { Vec::new() }
 }

@@ -134,12 +134,7 @@ pub(super) const PHRASES: &[Row] = &[
         "Polipo forbids CONNECT to this port (its setting tunnelAllowedPorts).",
         PORTS,
     ),
-    observed(
-        &[Words("forefront tmg")],
-        "407 Forefront TMG",
-        "Forefront TMG wants a login.",
-        LOGIN,
-    ),
+    observed(&[Words("forefront tmg")], "407 Forefront TMG", "Forefront TMG wants a login.", LOGIN),
     observed(
         &[Words("specified ssl port is not allowed")],
         "502 Proxy Error (TMG)",

@@ -26,14 +26,7 @@ pub(super) const fn documented(
     cause: &'static str,
     remedy: &'static str,
 ) -> Row {
-    Row {
-        parts,
-        advice: Advice {
-            code,
-            cause,
-            remedy,
-        },
-    }
+    Row { parts, advice: Advice { code, cause, remedy } }
 }
 
 /// A row whose reply is seen in public transcripts only.
@@ -43,14 +36,7 @@ pub(super) const fn observed(
     cause: &'static str,
     remedy: &'static str,
 ) -> Row {
-    Row {
-        parts,
-        advice: Advice {
-            code,
-            cause,
-            remedy,
-        },
-    }
+    Row { parts, advice: Advice { code, cause, remedy } }
 }
 
 impl Row {
@@ -92,9 +78,7 @@ impl Text {
 
     /// The numbers in the text, dots within them included: `535`, `5.7.139`.
     pub(super) fn numbers(&self) -> impl Iterator<Item = &str> {
-        let pieces = self
-            .0
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        let pieces = self.0.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
         let pieces = pieces.map(|piece| piece.trim_matches('.'));
         pieces.filter(|piece| piece.starts_with(|c: char| c.is_ascii_digit()))
     }

@@ -42,19 +42,10 @@ const REPLIES: &[(&str, &str)] = &[
         "535 5.7.139 Authentication unsuccessful, the federated STS URL does not support HTTPS.",
         "535 5.7.139 (federation without HTTPS)",
     ),
-    (
-        "535 5.7.139 Authentication unsuccessful, something new.",
-        "535 5.7.139",
-    ),
-    (
-        "550 5.7.30 Basic authentication is not supported for Client Submission.",
-        "550 5.7.30",
-    ),
+    ("535 5.7.139 Authentication unsuccessful, something new.", "535 5.7.139"),
+    ("550 5.7.30 Basic authentication is not supported for Client Submission.", "550 5.7.30"),
     ("504 5.7.4 Unrecognized authentication type", "504 5.7.4"),
-    (
-        "530 5.7.57 Client not authenticated to send mail. [X]",
-        "530 5.7.57",
-    ),
+    ("530 5.7.57 Client not authenticated to send mail. [X]", "530 5.7.57"),
     (
         "530 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM",
         "530 5.7.57 (older form)",
@@ -71,23 +62,14 @@ const REPLIES: &[(&str, &str)] = &[
         "530 5.7.57 Client not authenticated to send mail. Error: 535 5.7.139 Authentication unsuccessful, something new.",
         "535 5.7.139",
     ),
-    (
-        "530 5.7.57 Client not authenticated to send mail. Error: 599 unheard of",
-        "530 5.7.57",
-    ),
+    ("530 5.7.57 Client not authenticated to send mail. Error: 599 unheard of", "530 5.7.57"),
     (
         "421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client to support TLS 1.2.",
         "421 4.7.66",
     ),
     ("454 4.7.0 Temporary authentication failure", "454 4.7.0"),
-    (
-        "501 5.5.124 Invalid XOAUTH2 auth data - User address provided is not valid.",
-        "501 5.5.124",
-    ),
-    (
-        "501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon",
-        "501 5.5.127",
-    ),
+    ("501 5.5.124 Invalid XOAUTH2 auth data - User address provided is not valid.", "501 5.5.124"),
+    ("501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", "501 5.5.127"),
     ("503 5.5.2 Send hello first", "503 5.5.2"),
     ("501 5.5.4 Invalid domain name [X]", "501 5.5.4"),
     ("500 5.3.3 Unrecognized command 'xxx' [X]", "500 5.3.3"),
@@ -95,10 +77,7 @@ const REPLIES: &[(&str, &str)] = &[
         "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
         "432 4.3.2",
     ),
-    (
-        "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded",
-        "432 4.3.2 (thread limit)",
-    ),
+    ("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", "432 4.3.2 (thread limit)"),
     (
         "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed",
         "554 5.2.252",
@@ -107,30 +86,12 @@ const REPLIES: &[(&str, &str)] = &[
         "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed",
         "554 5.2.0 SendAsDenied",
     ),
-    (
-        "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
-        "550 5.7.60",
-    ),
-    (
-        "550 5.2.251 Sender throttled due to continuous mailbox full errors",
-        "550 5.2.251",
-    ),
-    (
-        "550 5.2.252 Sender throttled due to continuous send as denied errors",
-        "550 5.2.252",
-    ),
-    (
-        "550 5.2.253 Sender throttled due to continuous invalid licence errors",
-        "550 5.2.253",
-    ),
-    (
-        "550 5.2.254 Sender throttled due to continuous too many recipients errors",
-        "550 5.2.254",
-    ),
-    (
-        "550 5.2.255 Sender throttled due to continuous invalid recipients errors",
-        "550 5.2.255",
-    ),
+    ("550 5.7.60 SMTP; Client does not have permissions to send as this sender", "550 5.7.60"),
+    ("550 5.2.251 Sender throttled due to continuous mailbox full errors", "550 5.2.251"),
+    ("550 5.2.252 Sender throttled due to continuous send as denied errors", "550 5.2.252"),
+    ("550 5.2.253 Sender throttled due to continuous invalid licence errors", "550 5.2.253"),
+    ("550 5.2.254 Sender throttled due to continuous too many recipients errors", "550 5.2.254"),
+    ("550 5.2.255 Sender throttled due to continuous invalid recipients errors", "550 5.2.255"),
     ("Sender throttled due to continuous failures", "550 5.2.25x"),
     (
         "430 4.2.0 STOREDRV; mailbox logon failure; STOREDRV.Submission.Exception:ConnectionFailedTransientException.MapiExceptionLogonFailed; Failed",
@@ -140,52 +101,25 @@ const REPLIES: &[(&str, &str)] = &[
         "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException",
         "554 5.2.0 SubmissionQuotaExceeded",
     ),
-    (
-        "554 5.2.2 Submission quota exceeded",
-        "5.2.2 submission quota",
-    ),
+    ("554 5.2.2 Submission quota exceeded", "5.2.2 submission quota"),
     (
         "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded",
         "554 5.2.2",
     ),
     ("502 5.3.3 Command not implemented", "502 5.3.3"),
-    (
-        "552 5.3.4 Header size exceeds fixed maximum size",
-        "552 5.3.4",
-    ),
+    ("552 5.3.4 Header size exceeds fixed maximum size", "552 5.3.4"),
     (
         "SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds",
         "SMTPSEND.BareLinefeedsAreIllegal",
     ),
-    (
-        "451 4.7.0 Temporary server error. Please try again later. PRX2",
-        "451 4.7.0 PRX",
-    ),
-    (
-        "451 4.7.0 Timeout waiting for client input [HOST]",
-        "451 4.7.0 (idle)",
-    ),
+    ("451 4.7.0 Temporary server error. Please try again later. PRX2", "451 4.7.0 PRX"),
+    ("451 4.7.0 Timeout waiting for client input [HOST]", "451 4.7.0 (idle)"),
     ("421 4.3.2 Service not available", "421 4.3.2"),
-    (
-        "421 4.4.1 Connection timed out. Total session duration: 00:20:55.2872355",
-        "421 4.4.1",
-    ),
-    (
-        "451 4.7.500 (AS123) Access denied, please try again later",
-        "451 4.7.500-699",
-    ),
-    (
-        "451 4.7.699 Access denied, please try again later",
-        "451 4.7.500-699",
-    ),
-    (
-        "451 4.7.850 Access denied, please try again later",
-        "451 4.7.850-899",
-    ),
-    (
-        "550 5.7.705 Access denied, tenant has exceeded threshold",
-        "550 5.7.705",
-    ),
+    ("421 4.4.1 Connection timed out. Total session duration: 00:20:55.2872355", "421 4.4.1"),
+    ("451 4.7.500 (AS123) Access denied, please try again later", "451 4.7.500-699"),
+    ("451 4.7.699 Access denied, please try again later", "451 4.7.500-699"),
+    ("451 4.7.850 Access denied, please try again later", "451 4.7.850-899"),
+    ("550 5.7.705 Access denied, tenant has exceeded threshold", "550 5.7.705"),
     (
         "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP",
         "550 5.7.708",
@@ -194,80 +128,38 @@ const REPLIES: &[(&str, &str)] = &[
         "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains",
         "550 5.7.750",
     ),
-    (
-        "550 5.7.501 Access denied, spam abuse detected",
-        "550 5.7.501-513",
-    ),
-    (
-        "550 5.7.513 Service unavailable, recipient banned",
-        "550 5.7.501-513",
-    ),
+    ("550 5.7.501 Access denied, spam abuse detected", "550 5.7.501-513"),
+    ("550 5.7.513 Service unavailable, recipient banned", "550 5.7.501-513"),
     ("550 5.1.8 Access denied, bad outbound sender", "550 5.1.8"),
     (
         "550 5.1.90 Your message can't be sent because you've reached your daily recipient limit",
         "550 5.1.90",
     ),
-    (
-        "550 5.2.121 Recipient's per hour message receive limit exceeded",
-        "550 5.2.121-122",
-    ),
-    (
-        "550 5.2.122 The recipient has exceeded their limit",
-        "550 5.2.121-122",
-    ),
-    (
-        "550 5.7.64 TenantAttribution; Relay Access Denied",
-        "550 5.7.64",
-    ),
-    (
-        "Your message can't be sent: (tenant external recipient rate limit)",
-        "TERRL",
-    ),
-    (
-        "your tenant has exceeded its daily limit for sending email",
-        "TERRL (older words)",
-    ),
+    ("550 5.2.121 Recipient's per hour message receive limit exceeded", "550 5.2.121-122"),
+    ("550 5.2.122 The recipient has exceeded their limit", "550 5.2.121-122"),
+    ("550 5.7.64 TenantAttribution; Relay Access Denied", "550 5.7.64"),
+    ("Your message can't be sent: (tenant external recipient rate limit)", "TERRL"),
+    ("your tenant has exceeded its daily limit for sending email", "TERRL (older words)"),
     ("A1 NO AUTHENTICATE failed.", "NO AUTHENTICATE failed"),
-    (
-        "A3 BAD User is authenticated but not connected.",
-        "User is authenticated but not connected",
-    ),
-    (
-        "* BYE Session invalidated - AccessTokenExpired",
-        "BYE AccessTokenExpired",
-    ),
+    ("A3 BAD User is authenticated but not connected.", "User is authenticated but not connected"),
+    ("* BYE Session invalidated - AccessTokenExpired", "BYE AccessTokenExpired"),
     (
         "-ERR Authentication failure: unknown user name or bad password.",
         "-ERR Authentication failure",
     ),
-    (
-        "A2 NO Basic authentication is disabled.",
-        "Basic authentication is disabled",
-    ),
+    ("A2 NO Basic authentication is disabled.", "Basic authentication is disabled"),
     ("A2 NO LOGIN failed.", "NO LOGIN failed"),
-    (
-        "-ERR Logon failure: unknown user name or bad password.",
-        "-ERR Logon failure",
-    ),
-    (
-        "-ERR Protocol error. Connection is closed. 10",
-        "-ERR Protocol error 10",
-    ),
+    ("-ERR Logon failure: unknown user name or bad password.", "-ERR Logon failure"),
+    ("-ERR Protocol error. Connection is closed. 10", "-ERR Protocol error 10"),
     ("-ERR Protocol error. 19", "-ERR Protocol error 19"),
     (
         "A1 NO Request is throttled. Suggested Backoff Time: 299961 milliseconds",
         "Request is throttled",
     ),
-    (
-        "* BYE Connection is closed. 13",
-        "BYE Connection is closed. 13",
-    ),
+    ("* BYE Connection is closed. 13", "BYE Connection is closed. 13"),
     ("* BYE Connection closed. 14", "BYE Connection closed. 14"),
     ("A1 NO Server Unavailable. 15", "NO Server Unavailable. 15"),
-    (
-        "A1 BAD Command received in Invalid state.",
-        "BAD Command received in Invalid state",
-    ),
+    ("A1 BAD Command received in Invalid state.", "BAD Command received in Invalid state"),
 ];
 
 /// All numbers of Microsoft's list that can come from the token endpoint in this program's use.
@@ -284,18 +176,9 @@ const AADSTS: &[u32] = &[
 ];
 
 const PROXY: &[(&str, &str)] = &[
-    (
-        "HTTP/1.1 403 Forbidden X-Squid-Error: ERR_ACCESS_DENIED 0",
-        "squid ERR_ACCESS_DENIED",
-    ),
-    (
-        "X-Squid-Error: ERR_CACHE_ACCESS_DENIED 0",
-        "squid ERR_CACHE_ACCESS_DENIED",
-    ),
-    (
-        "HTTP/1.1 503 X-Squid-Error: ERR_CONNECT_FAIL 111",
-        "squid ERR_CONNECT_FAIL",
-    ),
+    ("HTTP/1.1 403 Forbidden X-Squid-Error: ERR_ACCESS_DENIED 0", "squid ERR_ACCESS_DENIED"),
+    ("X-Squid-Error: ERR_CACHE_ACCESS_DENIED 0", "squid ERR_CACHE_ACCESS_DENIED"),
+    ("HTTP/1.1 503 X-Squid-Error: ERR_CONNECT_FAIL 111", "squid ERR_CONNECT_FAIL"),
     ("ERR_DNS_FAIL", "squid ERR_DNS_FAIL"),
     ("HTTP/1.1 403 Tunnel Forbidden", "403 Tunnel Forbidden"),
     ("HTTP/1.1 403 Forbidden port", "403 Forbidden port"),
@@ -303,30 +186,15 @@ const PROXY: &[(&str, &str)] = &[
         "HTTP/1.1 407 Proxy Authentication Required ( Forefront TMG requires authorization",
         "407 Forefront TMG",
     ),
-    (
-        "HTTP/1.1 502 Proxy Error ( The specified SSL port is not allowed",
-        "502 Proxy Error (TMG)",
-    ),
+    ("HTTP/1.1 502 Proxy Error ( The specified SSL port is not allowed", "502 Proxy Error (TMG)"),
     ("Server: Zscaler/6.2", "Zscaler"),
     ("Network Error (tcp_error)", "ProxySG tcp_error"),
-    (
-        "TCP_DENIED 407 0 CONNECT tcp://smtp.office365.com:587/",
-        "ProxySG TCP_DENIED 407",
-    ),
+    ("TCP_DENIED 407 0 CONNECT tcp://smtp.office365.com:587/", "ProxySG TCP_DENIED 407"),
     ("HTTP/1.1 303 See Other Via: Netskope", "Netskope"),
-    (
-        "SSL: certificate verify failed",
-        "certificate verify failed",
-    ),
+    ("SSL: certificate verify failed", "certificate verify failed"),
     ("invalid peer certificate: UnknownIssuer", "UnknownIssuer"),
-    (
-        "ssl3_get_record: wrong version number",
-        "wrong version number",
-    ),
-    (
-        "proxy proxy.corp.example:8080 answered 403 to CONNECT smtp.office365.com:587",
-        "proxy 403",
-    ),
+    ("ssl3_get_record: wrong version number", "wrong version number"),
+    ("proxy proxy.corp.example:8080 answered 403 to CONNECT smtp.office365.com:587", "proxy 403"),
     ("HTTP/1.0 407 Proxy Authentication Required", "proxy 407"),
     ("HTTP/1.1 303 See Other", "proxy 303"),
     ("the proxy said 502", "proxy 502"),
@@ -342,31 +210,21 @@ fn codes(found: &[&Advice]) -> Vec<&'static str> {
 fn all() -> Vec<&'static Advice> {
     let rows = replies().chain(proxy::PHRASES).map(|row| &row.advice);
     let statuses = proxy::STATUSES.iter().map(|(_, advice)| advice);
-    rows.chain(entra::rows().map(|row| &row.advice))
-        .chain(statuses)
-        .collect()
+    rows.chain(entra::rows().map(|row| &row.advice)).chain(statuses).collect()
 }
 
 #[test]
 fn every_reply_is_explained_by_its_own_row() {
     assert_eq!(REPLIES.len(), 76);
     for (reply, code) in REPLIES {
-        for reply in [
-            (*reply).to_owned(),
-            reply.to_uppercase(),
-            reply.to_lowercase(),
-        ] {
+        for reply in [(*reply).to_owned(), reply.to_uppercase(), reply.to_lowercase()] {
             let found = for_reply(&reply).map(|advice| advice.code);
             assert_eq!(found, Some(*code), "{reply}");
         }
     }
     let reached: HashSet<&str> = REPLIES.iter().map(|(_, code)| *code).collect();
     for row in replies() {
-        assert!(
-            reached.contains(row.advice.code),
-            "no reply reaches {}",
-            row.advice.code
-        );
+        assert!(reached.contains(row.advice.code), "no reply reaches {}", row.advice.code);
     }
 }
 
@@ -375,11 +233,7 @@ fn every_entra_code_is_explained() {
     assert_eq!(AADSTS.len(), 88);
     for code in AADSTS {
         let advice = for_aadsts(*code).unwrap_or_else(|| panic!("{code} is missing"));
-        assert!(
-            advice.code.contains(&code.to_string()),
-            "{code}: {}",
-            advice.code
-        );
+        assert!(advice.code.contains(&code.to_string()), "{code}: {}", advice.code);
     }
     let rows: usize = entra::rows().map(|row| row.codes.len()).sum();
     assert_eq!(rows, AADSTS.len(), "each code once");
@@ -393,10 +247,7 @@ fn every_proxy_answer_is_explained() {
         assert_eq!(codes(&explain(text)), [*code], "{text}");
     }
     for status in [303, 400, 403, 405, 407, 429, 502, 503, 504] {
-        assert_eq!(
-            for_proxy_status(status).map(|it| it.code),
-            Some(&*format!("proxy {status}"))
-        );
+        assert_eq!(for_proxy_status(status).map(|it| it.code), Some(&*format!("proxy {status}")));
     }
     assert_eq!(for_proxy_status(200), None);
 }
@@ -406,49 +257,23 @@ fn no_row_is_empty_long_or_doubled() {
     let rows = all();
     assert!(rows.len() > 140, "{}", rows.len());
     let mut seen = HashSet::new();
-    for Advice {
-        code,
-        cause,
-        remedy,
-    } in rows
-    {
+    for Advice { code, cause, remedy } in rows {
         assert!(seen.insert(*code), "{code} twice");
-        assert!(
-            !code.is_empty() && cause.len() > 20 && remedy.len() > 10,
-            "{code}"
-        );
+        assert!(!code.is_empty() && cause.len() > 20 && remedy.len() > 10, "{code}");
         assert!(cause.len() <= 160, "{code}: {}", cause.len());
         assert!(cause.ends_with('.'), "{code}: {cause}");
-        assert!(
-            ![cause, remedy].iter().any(|text| text.contains("  ")),
-            "{code}: a gap"
-        );
+        assert!(![cause, remedy].iter().any(|text| text.contains("  ")), "{code}: a gap");
     }
 }
 
 #[test]
 fn what_is_not_known_is_not_explained() {
-    for text in [
-        "",
-        " ",
-        "250 2.0.0 OK",
-        "220 ready",
-        "5.7.30",
-        "5.7.31",
-        "15.7.3",
-        "5.7.3.1",
-        "535",
-    ] {
+    for text in
+        ["", " ", "250 2.0.0 OK", "220 ready", "5.7.30", "5.7.31", "15.7.3", "5.7.3.1", "535"]
+    {
         assert_eq!(for_reply(text), None, "{text}");
     }
-    for text in [
-        "",
-        "hello",
-        "127.0.0.1:50034",
-        "id-70000",
-        "access 403",
-        "sent 503 messages",
-    ] {
+    for text in ["", "hello", "127.0.0.1:50034", "id-70000", "access 403", "sent 503 messages"] {
         assert!(explain(text).is_empty(), "{text}: {:?}", explain(text));
     }
 }
@@ -457,35 +282,14 @@ fn what_is_not_known_is_not_explained() {
 fn free_text_is_searched() {
     let rows: &[(&str, &[&str])] = &[
         ("AADSTS7000215", &["AADSTS7000215"]),
-        (
-            "aadsts7000215: Invalid client secret provided.",
-            &["AADSTS7000215"],
-        ),
+        ("aadsts7000215: Invalid client secret provided.", &["AADSTS7000215"]),
         ("7000215", &["AADSTS7000215"]),
-        (
-            "{\"error_codes\":[7000215],\"x\":\"AADSTS7000215: Invalid\"}",
-            &["AADSTS7000215"],
-        ),
-        (
-            "AADSTS50126 and (AADSTS50053)",
-            &["AADSTS50126", "AADSTS50053"],
-        ),
-        (
-            "log: 535 5.7.3 Authentication\n unsuccessful",
-            &["535 5.7.3"],
-        ),
-        (
-            "554 5.2.252\nSendAsDenied;",
-            &["554 5.2.252", "554 5.2.0 SendAsDenied"],
-        ),
-        (
-            "432 4.3.2 x\n550 5.7.60 y\n432 4.3.2 x",
-            &["432 4.3.2", "550 5.7.60"],
-        ),
-        (
-            "535\n5.7.139 Authentication unsuccessful,",
-            &["535 5.7.139"],
-        ),
+        ("{\"error_codes\":[7000215],\"x\":\"AADSTS7000215: Invalid\"}", &["AADSTS7000215"]),
+        ("AADSTS50126 and (AADSTS50053)", &["AADSTS50126", "AADSTS50053"]),
+        ("log: 535 5.7.3 Authentication\n unsuccessful", &["535 5.7.3"]),
+        ("554 5.2.252\nSendAsDenied;", &["554 5.2.252", "554 5.2.0 SendAsDenied"]),
+        ("432 4.3.2 x\n550 5.7.60 y\n432 4.3.2 x", &["432 4.3.2", "550 5.7.60"]),
+        ("535\n5.7.139 Authentication unsuccessful,", &["535 5.7.139"]),
     ];
     assert_eq!(rows.len(), 9);
     for (text, expected) in rows {

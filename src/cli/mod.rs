@@ -30,19 +30,19 @@ mod exit {
     pub(super) fn ok() -> ExitCode {
         ExitCode::SUCCESS
     }
-    /// EX_USAGE: the command was used wrongly.
+    /// `EX_USAGE`: the command was used wrongly.
     pub(super) fn usage() -> ExitCode {
         ExitCode::from(64)
     }
-    /// EX_UNAVAILABLE: a check failed or a service is unavailable.
+    /// `EX_UNAVAILABLE`: a check failed or a service is unavailable.
     pub(super) fn unavailable() -> ExitCode {
         ExitCode::from(69)
     }
-    /// EX_SOFTWARE: a bug.
+    /// `EX_SOFTWARE`: a bug.
     pub(super) fn software() -> ExitCode {
         ExitCode::from(70)
     }
-    /// EX_CONFIG: the configuration is wrong.
+    /// `EX_CONFIG`: the configuration is wrong.
     pub(super) fn config() -> ExitCode {
         ExitCode::from(78)
     }
@@ -109,19 +109,15 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print(); // with standard error gone there is nobody to tell
-            return if error.use_stderr() {
-                exit::usage()
-            } else {
-                exit::ok()
-            };
+            return if error.use_stderr() { exit::usage() } else { exit::ok() };
         }
     };
     let path = &arguments.file.config;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => with_config(path, run::run),
-        Command::Check { offline, account } => with_config(path, |config| {
-            check::check(path, config, offline, account.as_deref())
-        }),
+        Command::Check { offline, account } => {
+            with_config(path, |config| check::check(path, config, offline, account.as_deref()))
+        }
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
         Command::Demo { once } => demo::demo(once),
@@ -149,9 +145,7 @@ fn hash_password() -> ExitCode {
             exit::ok()
         }
         Err(error) => {
-            complain(&format_args!(
-                "mailwicket: cannot read the password: {error}"
-            ));
+            complain(&format_args!("mailwicket: cannot read the password: {error}"));
             exit::usage()
         }
     }

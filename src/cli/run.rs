@@ -33,9 +33,7 @@ async fn serve(config: &Config) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            complain(&format_args!(
-                "mailwicket: cannot listen for signals: {error}"
-            ));
+            complain(&format_args!("mailwicket: cannot listen for signals: {error}"));
             return exit::software();
         }
     };
@@ -49,11 +47,7 @@ async fn serve(config: &Config) -> ExitCode {
             };
         }
     };
-    info!(
-        event = "ready",
-        version = env!("CARGO_PKG_VERSION"),
-        "mailwicket is ready"
-    );
+    info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "mailwicket is ready");
     daemon.run(signals.asked_to_stop()).await;
     exit::ok()
 }

@@ -8,9 +8,7 @@ use ipnet::IpNet;
 pub(super) fn is_guid(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
-        && parts
-            .iter()
-            .all(|part| part.bytes().all(|octet| octet.is_ascii_hexdigit()))
+        && parts.iter().all(|part| part.bytes().all(|octet| octet.is_ascii_hexdigit()))
 }
 
 /// A DNS name, or an address, an IPv6 one also in brackets.
@@ -36,17 +34,13 @@ pub(super) fn is_loopback(host: &str) -> bool {
 pub(super) fn is_sendable(user: &str) -> bool {
     !user.is_empty()
         && user.len() <= 320
-        && !user
-            .chars()
-            .any(|letter| letter.is_control() || letter.is_whitespace())
+        && !user.chars().any(|letter| letter.is_control() || letter.is_whitespace())
 }
 
 /// A network in CIDR form, or one address.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// Scheme and authority of a URL whose path is empty.

@@ -40,9 +40,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         )
     })?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    parse(&name, &text, folder, &|variable| {
-        std::env::var(variable).ok()
-    })
+    parse(&name, &text, folder, &|variable| std::env::var(variable).ok())
 }
 
 /// Checks a configuration that is already read. `name` is what messages call it, relative paths in
@@ -65,12 +63,8 @@ pub fn parse(
             None
         }
     };
-    let mut checker = Checker {
-        problems,
-        folder,
-        environment,
-    };
-    let config = file.and_then(|file| checker.config(file));
+    let mut checker = Checker { problems, folder, environment };
+    let config = file.and_then(|file| checker.config(&file));
     let warnings = checker.problems.verdict(name)?;
     config
         .map(|config| Config { warnings, ..config })
@@ -303,10 +297,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".to_owned(),
-        }
+        Self { format: LogFormat::Text, level: "info".to_owned() }
     }
 }
 

@@ -29,44 +29,33 @@ fn written(checker: &mut Checker<'_>, table: &file::Outbound) -> Option<Outbound
     let proxy = match &table.proxy {
         None => Ok(None),
         Some(url) => proxy(url.get_ref()).map_err(|words| {
-            checker
-                .problems
-                .at(url.span(), format!("outbound.proxy {words}"))
+            checker.problems.at(url.span(), format!("outbound.proxy {words}"));
         }),
     };
     let mut no_proxy = Vec::new();
     for entry in &table.no_proxy {
-        match exception(entry.get_ref()) {
-            Some(exception) => no_proxy.push(exception),
-            None => {
-                let words = format!(
-                    "outbound.no_proxy: \"{}\" is no host, .domain, network or *",
-                    entry.get_ref()
-                );
-                checker.problems.at(entry.span(), words);
-            }
+        if let Some(exception) = exception(entry.get_ref()) {
+            no_proxy.push(exception);
+        } else {
+            let words = format!(
+                "outbound.no_proxy: \"{}\" is no host, .domain, network or *",
+                entry.get_ref()
+            );
+            checker.problems.at(entry.span(), words);
         }
     }
-    let ca_file = table
-        .ca_file
-        .as_ref()
-        .map(|path| checker.folder.join(path.get_ref()));
+    let ca_file = table.ca_file.as_ref().map(|path| checker.folder.join(path.get_ref()));
     if let (Some(path), Some(given)) = (&ca_file, &table.ca_file)
         && let Err(error) = std::fs::File::open(path)
     {
-        let words = format!(
-            "outbound.ca_file: cannot read {}: {error}; mend the path",
-            path.display()
-        );
+        let words =
+            format!("outbound.ca_file: cannot read {}: {error}; mend the path", path.display());
         checker.problems.at(given.span(), words);
     }
     let mut proxy = proxy.ok()?;
     if let Some(credentials) = credentials? {
         match &mut proxy {
-            Some(Proxy {
-                credentials: slot @ None,
-                ..
-            }) => *slot = Some(credentials),
+            Some(Proxy { credentials: slot @ None, .. }) => *slot = Some(credentials),
             Some(_) => checker
                 .problems
                 .general("outbound: a login in the proxy's URL and username beside it; keep one"),
@@ -75,11 +64,7 @@ fn written(checker: &mut Checker<'_>, table: &file::Outbound) -> Option<Outbound
                 .general("outbound.username without a proxy; add proxy or remove the login"),
         }
     }
-    Some(Outbound {
-        proxy,
-        no_proxy,
-        ca_file,
-    })
+    Some(Outbound { proxy, no_proxy, ca_file })
 }
 
 /// `Some(None)` where there are none, `None` where they are wrong.
@@ -101,20 +86,16 @@ fn credentials(
                 checker.problems.at(username.span(), "outbound.username must hold no colon, and neither it nor the password a control character (RFC 7617)");
                 return None;
             }
-            Some(Some(ProxyCredentials {
-                username: name.clone(),
-                password,
-            }))
+            Some(Some(ProxyCredentials { username: name.clone(), password }))
         }
         (Some(username), None) => {
             checker.problems.at(username.span(), "outbound.username without outbound.password; add it, such as { env = \"PROXY_PASSWORD\" }");
             None
         }
         (None, Some(password)) => {
-            checker.problems.at(
-                password.span(),
-                "outbound.password without outbound.username; add it",
-            );
+            checker
+                .problems
+                .at(password.span(), "outbound.password without outbound.username; add it");
             None
         }
     }
@@ -126,38 +107,25 @@ fn from_environment(checker: &mut Checker<'_>) -> Option<Outbound> {
         let value = (checker.environment)(name)?;
         (!value.trim().is_empty()).then(|| ((*name).to_owned(), value.trim().to_owned()))
     };
-    let found = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
-        .iter()
-        .find_map(set);
+    let found = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].iter().find_map(set);
     let exceptions = ["no_proxy", "NO_PROXY"].iter().find_map(set);
     let Some((name, url)) = found else {
         return Some(Outbound::default());
     };
-    let url = if url.contains("://") {
-        url
-    } else {
-        format!("http://{url}")
-    };
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
     let proxy = match proxy(&url) {
         Ok(proxy) => proxy,
         Err(words) => {
-            checker.problems.general(format!(
-                "the environment's {name} {words}; or write [outbound]"
-            ));
+            checker
+                .problems
+                .general(format!("the environment's {name} {words}; or write [outbound]"));
             return None;
         }
     };
     let (_, list) = exceptions.unwrap_or_default();
     // An exception that cannot be read matches nothing, as in curl.
-    let no_proxy = list
-        .split([',', ' '])
-        .filter_map(|entry| exception(entry.trim()))
-        .collect();
-    Some(Outbound {
-        proxy,
-        no_proxy,
-        ca_file: None,
-    })
+    let no_proxy = list.split([',', ' ']).filter_map(|entry| exception(entry.trim())).collect();
+    Some(Outbound { proxy, no_proxy, ca_file: None })
 }
 
 /// `http://[user:password@]host:port`, or `none`. The error completes "outbound.proxy ...", and
@@ -177,9 +145,8 @@ fn proxy(url: &str) -> Result<Option<Proxy>, String> {
         }
         _ => return Err(form.to_owned()),
     }
-    let (login, place) = authority
-        .rsplit_once('@')
-        .map_or((None, authority), |(login, place)| (Some(login), place));
+    let (login, place) =
+        authority.rsplit_once('@').map_or((None, authority), |(login, place)| (Some(login), place));
     let (host, port) = place.rsplit_once(':').ok_or(form)?;
     let port = port.parse().ok().filter(|&port| port > 0).ok_or(form)?;
     if !is_host(host) {
@@ -188,11 +155,7 @@ fn proxy(url: &str) -> Result<Option<Proxy>, String> {
     let credentials = login
         .map(|login| login_of(login).ok_or("holds a login that cannot be read"))
         .transpose()?;
-    Ok(Some(Proxy {
-        host: host.to_owned(),
-        port,
-        credentials,
-    }))
+    Ok(Some(Proxy { host: host.to_owned(), port, credentials }))
 }
 
 fn login_of(login: &str) -> Option<ProxyCredentials> {
@@ -201,10 +164,7 @@ fn login_of(login: &str) -> Option<ProxyCredentials> {
     if username.contains(':') || has_control(&username) || has_control(&password) {
         return None;
     }
-    Some(ProxyCredentials {
-        username,
-        password: SecretString::from(password),
-    })
+    Some(ProxyCredentials { username, password: SecretString::from(password) })
 }
 
 /// `*`, a network, `host`, `.domain`, `*.domain`, each name with a port if need be.
@@ -219,14 +179,8 @@ fn exception(entry: &str) -> Option<NoProxy> {
         Some((name, port)) => (name, Some(port.parse().ok()?)),
         None => (entry, None),
     };
-    let name = name
-        .trim_start_matches('*')
-        .trim_start_matches('.')
-        .trim_end_matches('.');
-    is_host(name).then(|| NoProxy::Domain {
-        name: name.to_ascii_lowercase(),
-        port,
-    })
+    let name = name.trim_start_matches('*').trim_start_matches('.').trim_end_matches('.');
+    is_host(name).then(|| NoProxy::Domain { name: name.to_ascii_lowercase(), port })
 }
 
 fn has_control(text: &str) -> bool {

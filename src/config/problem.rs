@@ -21,10 +21,7 @@ pub(super) struct Problem {
 impl ConfigError {
     /// One problem with the file as a whole.
     pub(super) fn whole(file: &str, words: String) -> Self {
-        Self {
-            file: file.to_owned(),
-            problems: vec![Problem { line: None, words }],
-        }
+        Self { file: file.to_owned(), problems: vec![Problem { line: None, words }] }
     }
 }
 
@@ -54,28 +51,18 @@ pub(super) struct Problems<'a> {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            found: Vec::new(),
-            warnings: Vec::new(),
-        }
+        Self { text, found: Vec::new(), warnings: Vec::new() }
     }
 
     /// Something wrong at this place of the file.
     pub(super) fn at(&mut self, span: Range<usize>, words: impl Into<String>) {
         let line = Some(self.line(span.start));
-        self.found.push(Problem {
-            line,
-            words: words.into(),
-        });
+        self.found.push(Problem { line, words: words.into() });
     }
 
     /// Something wrong with the file as a whole, or with the environment.
     pub(super) fn general(&mut self, words: impl Into<String>) {
-        self.found.push(Problem {
-            line: None,
-            words: words.into(),
-        });
+        self.found.push(Problem { line: None, words: words.into() });
     }
 
     /// Something that works and should still be looked at.
@@ -90,18 +77,10 @@ impl<'a> Problems<'a> {
             return Ok(self.warnings);
         }
         self.found.sort_by_key(|problem| problem.line);
-        Err(ConfigError {
-            file: file.to_owned(),
-            problems: self.found,
-        })
+        Err(ConfigError { file: file.to_owned(), problems: self.found })
     }
 
     fn line(&self, offset: usize) -> usize {
-        self.text
-            .bytes()
-            .take(offset)
-            .filter(|&octet| octet == b'\n')
-            .count()
-            + 1
+        self.text.bytes().take(offset).filter(|&octet| octet == b'\n').count() + 1
     }
 }

@@ -37,26 +37,16 @@ fn a_short_file_has_every_default() {
     let listener = &config.listeners[0];
     assert_eq!(
         listener.upstream,
-        Upstream {
-            host: "smtp.office365.com".to_owned(),
-            port: 587,
-            security: Security::StartTls
-        }
+        Upstream { host: "smtp.office365.com".to_owned(), port: 587, security: Security::StartTls }
     );
     assert!(listener.allow.iter().all(|net| net.addr().is_loopback()));
     let account = &config.accounts[0];
-    assert_eq!(
-        account.user,
-        UserPattern::Exact("scanner@contoso.com".to_owned())
-    );
+    assert_eq!(account.user, UserPattern::Exact("scanner@contoso.com".to_owned()));
     assert_eq!(
         account.entra.token_url(),
         "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
     );
-    assert_eq!(
-        account.entra.scope,
-        "https://outlook.office365.com/.default"
-    );
+    assert_eq!(account.entra.scope, "https://outlook.office365.com/.default");
     assert_eq!(account.entra.token_expiry_margin, Duration::from_secs(600));
     assert!(config.outbound.proxy.is_none());
     assert_eq!(config.limits.max_sessions, 1000);
@@ -84,12 +74,7 @@ fn older_names_are_accepted() {
 fn every_mistake_is_told_with_line_key_and_remedy() {
     // What is replaced, by what, the line that is named, and words that must be there.
     let rows: &[(&str, &str, usize, &[&str])] = &[
-        (
-            "client_secret",
-            "client_sekret",
-            5,
-            &["client_sekret", "client_secret"],
-        ),
+        ("client_secret", "client_sekret", 5, &["client_sekret", "client_secret"]),
         (
             "client_secret = \"S3cretValue~\"",
             "client_secret = { env = \"NONE\" }",
@@ -114,24 +99,14 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             5,
             &["file = ", "env = "],
         ),
-        (
-            "client_secret = \"S3cretValue~\"",
-            "",
-            4,
-            &["client_secret is missing"],
-        ),
+        ("client_secret = \"S3cretValue~\"", "", 4, &["client_secret is missing"]),
         (
             "tenant = \"contoso.onmicrosoft.com\"",
             "tenant = \"common\"",
             2,
             &["entra.c.tenant", "Directory (tenant) ID"],
         ),
-        (
-            "tenant = \"contoso.onmicrosoft.com\"",
-            "tenant = \"a/../b\"",
-            2,
-            &["entra.c.tenant"],
-        ),
+        ("tenant = \"contoso.onmicrosoft.com\"", "tenant = \"a/../b\"", 2, &["entra.c.tenant"]),
         ("tenant = \"contoso.onmicrosoft.com\"", "", 1, &["tenant"]),
         (
             "01234567-89ab-cdef-0123-456789abcdef",
@@ -145,56 +120,21 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             4,
             &["device_code", "not available in this version"],
         ),
-        (
-            "\"client_credentials\"",
-            "\"magic\"",
-            4,
-            &["magic", "\"password\""],
-        ),
-        (
-            "grant =",
-            "authority = \"http://login.example\"\ngrant =",
-            4,
-            &["authority", "https"],
-        ),
-        (
-            "grant =",
-            "authority = \"https://login.example/path\"\ngrant =",
-            4,
-            &["authority"],
-        ),
-        (
-            "grant =",
-            "token_expiry_margin = \"2h\"\ngrant =",
-            4,
-            &["token_expiry_margin", "45m"],
-        ),
+        ("\"client_credentials\"", "\"magic\"", 4, &["magic", "\"password\""]),
+        ("grant =", "authority = \"http://login.example\"\ngrant =", 4, &["authority", "https"]),
+        ("grant =", "authority = \"https://login.example/path\"\ngrant =", 4, &["authority"]),
+        ("grant =", "token_expiry_margin = \"2h\"\ngrant =", 4, &["token_expiry_margin", "45m"]),
         (
             "grant =",
             "token_expiry_margin = \"soon\"\ngrant =",
             4,
             &["token_expiry_margin", "\"5m\""],
         ),
-        (
-            "grant =",
-            "cloud = \"china\"\ngrant =",
-            4,
-            &["cloud", "not available"],
-        ),
+        ("grant =", "cloud = \"china\"\ngrant =", 4, &["cloud", "not available"]),
         ("\"smtp\"", "\"imap\"", 8, &["imap", "not available"]),
         ("\"smtp\"", "\"ftp\"", 8, &["ftp", "\"smtp\""]),
-        (
-            "127.0.0.1:1587",
-            "localhost:1587",
-            9,
-            &["listener.bind", "127.0.0.1:1587"],
-        ),
-        (
-            "127.0.0.1:1587",
-            "0.0.0.0:1587",
-            9,
-            &["listener.bind", "other machines", "allow ="],
-        ),
+        ("127.0.0.1:1587", "localhost:1587", 9, &["listener.bind", "127.0.0.1:1587"]),
+        ("127.0.0.1:1587", "0.0.0.0:1587", 9, &["listener.bind", "other machines", "allow ="]),
         (
             "127.0.0.1:1587\"",
             "0.0.0.0:1587\"\nallow = [\"10.0.0.0/33\"]",
@@ -213,12 +153,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             10,
             &["upstream.host"],
         ),
-        (
-            "127.0.0.1:1587\"",
-            "127.0.0.1:1587\"\nupstream = { port = 0 }",
-            10,
-            &["upstream.port"],
-        ),
+        ("127.0.0.1:1587\"", "127.0.0.1:1587\"\nupstream = { port = 0 }", 10, &["upstream.port"]),
         (
             "127.0.0.1:1587\"",
             "127.0.0.1:1587\"\ntls = { mode = \"implicit\" }",
@@ -231,30 +166,15 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             12,
             &["twice"],
         ),
-        (
-            "Scanner@Contoso.com",
-            "scan*@contoso.com",
-            12,
-            &["account.user"],
-        ),
-        (
-            "Scanner@Contoso.com",
-            "scanner",
-            12,
-            &["account.mailbox", "mailbox = "],
-        ),
+        ("Scanner@Contoso.com", "scan*@contoso.com", 12, &["account.user"]),
+        ("Scanner@Contoso.com", "scanner", 12, &["account.mailbox", "mailbox = "]),
         (
             "password_hash =",
             "mailbox = \"not an address\"\npassword_hash =",
             13,
             &["account.mailbox"],
         ),
-        (
-            "password_hash =",
-            "entra = \"other\"\npassword_hash =",
-            13,
-            &["[entra.other]"],
-        ),
+        ("password_hash =", "entra = \"other\"\npassword_hash =", 13, &["[entra.other]"]),
         (
             "password_hash = \"$argon2id",
             "password_hash = \"plain",
@@ -262,30 +182,10 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             &["password_hash", "hash-password"],
         ),
         ("m=19456", "m=9999999", 13, &["password_hash", "256 MiB"]),
-        (
-            "[entra.c]",
-            "limits = { max_sessions = 0 }\n[entra.c]",
-            1,
-            &["max_sessions", "from 1"],
-        ),
-        (
-            "[entra.c]",
-            "log = { level = \"loud\" }\n[entra.c]",
-            1,
-            &["log.level", "debug"],
-        ),
-        (
-            "[entra.c]",
-            "log = { format = \"xml\" }\n[entra.c]",
-            1,
-            &["log.format", "json"],
-        ),
-        (
-            "[entra.c]",
-            "status = { bind = \"x\" }\n[entra.c]",
-            1,
-            &["[status]", "not available"],
-        ),
+        ("[entra.c]", "limits = { max_sessions = 0 }\n[entra.c]", 1, &["max_sessions", "from 1"]),
+        ("[entra.c]", "log = { level = \"loud\" }\n[entra.c]", 1, &["log.level", "debug"]),
+        ("[entra.c]", "log = { format = \"xml\" }\n[entra.c]", 1, &["log.format", "json"]),
+        ("[entra.c]", "status = { bind = \"x\" }\n[entra.c]", 1, &["[status]", "not available"]),
         (
             "[entra.c]",
             "outbound = { proxy = \"ftp://x\" }\n[entra.c]",
@@ -304,12 +204,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             1,
             &["outbound.password"],
         ),
-        (
-            "[entra.c]",
-            "outbound = { no_proxy = [\"a b\"] }\n[entra.c]",
-            1,
-            &["no_proxy", "a b"],
-        ),
+        ("[entra.c]", "outbound = { no_proxy = [\"a b\"] }\n[entra.c]", 1, &["no_proxy", "a b"]),
         (
             "[entra.c]",
             "outbound = { ca_file = \"gone.pem\" }\n[entra.c]",
@@ -324,10 +219,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert_ne!(text, file(), "{what}");
         let error = check(&text).expect_err(by).to_string();
         let place = format!("proxy.toml:{line}: ");
-        assert!(
-            error.lines().any(|told| told.starts_with(&place)),
-            "{by}: {error}"
-        );
+        assert!(error.lines().any(|told| told.starts_with(&place)), "{by}: {error}");
         for word in *words {
             assert!(error.contains(word), "{by}: no {word:?} in {error}");
         }
@@ -343,10 +235,8 @@ fn all_mistakes_are_told_at_once_and_missing_tables_too() {
     for table in ["[entra.NAME]", "[[listener]]", "[[account]]"] {
         assert!(error.contains(table), "{error}");
     }
-    let text = file()
-        .replace("common", "")
-        .replace("127.0.0.1:1587", "x")
-        .replace("$argon2id", "plain");
+    let text =
+        file().replace("common", "").replace("127.0.0.1:1587", "x").replace("$argon2id", "plain");
     assert_eq!(check(&text).unwrap_err().to_string().lines().count(), 2);
 }
 
@@ -381,22 +271,15 @@ fn with_the_password_grant_entra_judges() {
         config.accounts[0].entra.scope,
         "https://outlook.office.com/.default offline_access"
     );
-    let scoped = text.replace(
-        "grant =",
-        "scope = \"https://outlook.office.com/SMTP.Send\"\ngrant =",
-    );
+    let scoped =
+        text.replace("grant =", "scope = \"https://outlook.office.com/SMTP.Send\"\ngrant =");
     let config = check(&scoped).unwrap();
     assert_eq!(
         config.accounts[0].entra.scope,
         "https://outlook.office.com/SMTP.Send offline_access"
     );
     let bare = file().replace(&format!("password_hash = \"{HASH}\"\n"), "");
-    assert!(
-        check(&bare)
-            .unwrap_err()
-            .to_string()
-            .contains("password_hash is missing")
-    );
+    assert!(check(&bare).unwrap_err().to_string().contains("password_hash is missing"));
 }
 
 #[test]
@@ -406,9 +289,7 @@ fn secrets_come_from_files_and_the_environment_without_their_line_end() {
     let secret = |text: &str| {
         let text = file().replace("\"S3cretValue~\"", text);
         let config = parse("proxy.toml", &text, folder.path(), &environment).unwrap();
-        let Grant::ClientCredentials { secret } = &config.accounts[0].entra.grant else {
-            panic!()
-        };
+        let Grant::ClientCredentials { secret } = &config.accounts[0].entra.grant else { panic!() };
         (secret.expose_secret().to_owned(), config.warnings)
     };
     assert_eq!(secret("{ env = \"SECRET\" }").0, "from-env");
@@ -416,41 +297,24 @@ fn secrets_come_from_files_and_the_environment_without_their_line_end() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(
-            folder.path().join("secret.txt"),
-            fs::Permissions::from_mode(0o644),
-        )
-        .unwrap();
+        fs::set_permissions(folder.path().join("secret.txt"), fs::Permissions::from_mode(0o644))
+            .unwrap();
         assert!(secret("{ file = \"secret.txt\" }").1[0].contains("chmod 600"));
-        fs::set_permissions(
-            folder.path().join("secret.txt"),
-            fs::Permissions::from_mode(0o600),
-        )
-        .unwrap();
+        fs::set_permissions(folder.path().join("secret.txt"), fs::Permissions::from_mode(0o600))
+            .unwrap();
         assert!(secret("{ file = \"secret.txt\" }").1.is_empty());
     }
     let (_, warnings) = secret("\"01234567-89ab-cdef-0123-456789abcdef\"");
-    assert!(
-        warnings[0].contains("looks like the secret's ID"),
-        "{warnings:?}"
-    );
+    assert!(warnings[0].contains("looks like the secret's ID"), "{warnings:?}");
 }
 
 #[test]
 fn the_way_out_is_written_or_comes_from_the_environment() {
     let with = |pairs: &'static [(&str, &str)], more: &str| {
         let environment = move |name: &str| {
-            pairs
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        parse(
-            "proxy.toml",
-            &format!("{}{more}", file()),
-            Path::new("."),
-            &environment,
-        )
+        parse("proxy.toml", &format!("{}{more}", file()), Path::new("."), &environment)
     };
     let outbound = with(
         &[
@@ -464,19 +328,12 @@ fn the_way_out_is_written_or_comes_from_the_environment() {
     let proxy = outbound.proxy.unwrap();
     assert_eq!((proxy.host.as_str(), proxy.port), ("proxy", 3128));
     assert_eq!(proxy.credentials.unwrap().password.expose_secret(), "p@w");
-    assert!(outbound.no_proxy.contains(&NoProxy::Domain {
-        name: "corp.example".to_owned(),
-        port: None
-    }));
-    assert_eq!(
-        with(&[("all_proxy", "proxy:1")], "")
-            .unwrap()
-            .outbound
-            .proxy
-            .unwrap()
-            .port,
-        1
+    assert!(
+        outbound
+            .no_proxy
+            .contains(&NoProxy::Domain { name: "corp.example".to_owned(), port: None })
     );
+    assert_eq!(with(&[("all_proxy", "proxy:1")], "").unwrap().outbound.proxy.unwrap().port, 1);
     assert!(
         with(&[("HTTPS_PROXY", "http://proxy:1")], "\n[outbound]\n")
             .unwrap()
@@ -486,29 +343,16 @@ fn the_way_out_is_written_or_comes_from_the_environment() {
         "a table has said all"
     );
     assert!(
-        with(
-            &[("HTTPS_PROXY", "http://proxy:1")],
-            "\n[outbound]\nproxy = \"none\"\n"
-        )
-        .unwrap()
-        .outbound
-        .proxy
-        .is_none()
+        with(&[("HTTPS_PROXY", "http://proxy:1")], "\n[outbound]\nproxy = \"none\"\n")
+            .unwrap()
+            .outbound
+            .proxy
+            .is_none()
     );
-    let error = with(&[("HTTPS_PROXY", "socks5://u:hidden@proxy:1")], "")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("HTTPS_PROXY") && !error.contains("hidden"),
-        "{error}"
-    );
+    let error = with(&[("HTTPS_PROXY", "socks5://u:hidden@proxy:1")], "").unwrap_err().to_string();
+    assert!(error.contains("HTTPS_PROXY") && !error.contains("hidden"), "{error}");
     let both = "\n[outbound]\nproxy = \"http://a:b@proxy:1\"\nusername = \"u\"\npassword = \"p\"\n";
-    assert!(
-        with(&[], both)
-            .unwrap_err()
-            .to_string()
-            .contains("keep one")
-    );
+    assert!(with(&[], both).unwrap_err().to_string().contains("keep one"));
 }
 
 #[test]
@@ -518,31 +362,24 @@ fn the_shipped_file_is_valid_and_so_is_every_line_behind_a_hash() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("corp-ca.pem"), "").unwrap();
     let environment = |name: &str| {
-        ["ENTRA_CLIENT_SECRET", "PROXY_PASSWORD"]
-            .contains(&name)
-            .then(|| "x".to_owned())
+        ["ENTRA_CLIENT_SECRET", "PROXY_PASSWORD"].contains(&name).then(|| "x".to_owned())
     };
     parse("proxy.toml", &text, folder.path(), &environment).unwrap();
     let mut woken = 0;
-    let full: String = text
+    let full: Vec<_> = text
         .lines()
         .map(|line| {
             let key = line.strip_prefix("# ").filter(|rest| {
                 let word = rest.split(" = ").next().unwrap_or_default().trim();
-                let is_key = word
-                    .bytes()
-                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+                let is_key = word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
                 rest.starts_with('[') || (rest.contains(" = ") && is_key)
             });
             woken += usize::from(key.is_some());
-            format!("{}\n", key.unwrap_or(line))
+            key.unwrap_or(line)
         })
         .collect();
     assert_eq!(woken, 22);
-    let config = parse("proxy.toml", &full, folder.path(), &environment).unwrap();
-    assert_eq!(
-        config.limits.smtp_idle_timeout,
-        Limits::default().smtp_idle_timeout
-    );
+    let config = parse("proxy.toml", &full.join("\n"), folder.path(), &environment).unwrap();
+    assert_eq!(config.limits.smtp_idle_timeout, Limits::default().smtp_idle_timeout);
     assert_eq!(config.limits.login_timeout, Limits::default().login_timeout);
 }

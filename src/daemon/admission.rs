@@ -21,10 +21,7 @@ pub(super) struct Place {
 
 impl Addresses {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            sessions: DashMap::new(),
-        }
+        Self { limit, sessions: DashMap::new() }
     }
 
     /// A place for one more session, or `None` where the address has all it may have.
@@ -35,10 +32,7 @@ impl Addresses {
             return None;
         }
         *sessions += 1;
-        Some(Place {
-            addresses: Arc::clone(self),
-            address,
-        })
+        Some(Place { addresses: Arc::clone(self), address })
     }
 }
 
@@ -71,14 +65,8 @@ mod tests {
         let first = addresses.enter(here);
         let second = addresses.enter("::ffff:192.0.2.1".parse().unwrap());
         assert!(first.is_some() && second.is_some());
-        assert!(
-            addresses.enter(here).is_none(),
-            "mapped or not, it is one address"
-        );
-        assert!(
-            addresses.enter(there).is_some(),
-            "another address has its own"
-        );
+        assert!(addresses.enter(here).is_none(), "mapped or not, it is one address");
+        assert!(addresses.enter(there).is_some(), "another address has its own");
         drop(first);
         let again = addresses.enter(here);
         assert!(again.is_some());
@@ -88,9 +76,8 @@ mod tests {
 
     #[test]
     fn the_allow_list_is_by_network() {
-        let allow: Vec<IpNet> = ["10.1.0.0/16", "2001:db8::/32"]
-            .map(|text| text.parse().unwrap())
-            .into();
+        let allow: Vec<IpNet> =
+            ["10.1.0.0/16", "2001:db8::/32"].map(|text| text.parse().unwrap()).into();
         let rows = [
             ("10.1.2.3", true),
             ("::ffff:10.1.2.3", true),
@@ -99,11 +86,7 @@ mod tests {
             ("127.0.0.1", false),
         ];
         for (address, allowed) in rows {
-            assert_eq!(
-                is_allowed(&allow, address.parse().unwrap()),
-                allowed,
-                "{address}"
-            );
+            assert_eq!(is_allowed(&allow, address.parse().unwrap()), allowed, "{address}");
         }
     }
 }

@@ -73,47 +73,20 @@ struct Door {
 impl Daemon {
     /// Binds every listener. Must be called within a tokio runtime.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let (background, draining, cut) = (
-            TaskTracker::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
+        let (background, draining, cut) =
+            (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
-        let tokens = Tokens::new(
-            session::courier(Arc::clone(&dialer)),
-            background.clone(),
-            cut.clone(),
-        );
-        let doors = config
-            .listeners
-            .iter()
-            .map(Door::open)
-            .collect::<Result<_, _>>()?;
-        let house = Arc::new(House::new(
-            config,
-            tokens,
-            dialer,
-            draining.clone(),
-            cut.clone(),
-        ));
+        let tokens =
+            Tokens::new(session::courier(Arc::clone(&dialer)), background.clone(), cut.clone());
+        let doors = config.listeners.iter().map(Door::open).collect::<Result<_, _>>()?;
+        let house = Arc::new(House::new(config, tokens, dialer, draining.clone(), cut.clone()));
         let (limits, sessions) = (config.limits.clone(), TaskTracker::new());
-        Ok(Self {
-            doors,
-            house,
-            limits,
-            sessions,
-            background,
-            draining,
-            cut,
-        })
+        Ok(Self { doors, house, limits, sessions, background, draining, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.doors
-            .iter()
-            .map(|door| door.socket.local_addr())
-            .collect()
+        self.doors.iter().map(|door| door.socket.local_addr()).collect()
     }
 
     /// Serves until `shutdown` completes, then drains. Returns how many sessions had to be cut.
@@ -135,12 +108,7 @@ impl Daemon {
         shutdown.await;
 
         let grace = self.limits.shutdown_grace;
-        info!(
-            event = "drain",
-            sessions = self.sessions.len(),
-            ?grace,
-            "stopping: no new sessions"
-        );
+        info!(event = "drain", sessions = self.sessions.len(), ?grace, "stopping: no new sessions");
         self.draining.cancel();
         doors.wait().await;
         self.sessions.close();
@@ -157,10 +125,7 @@ impl Daemon {
         self.cut.cancel();
         self.background.close();
         if timeout(CUT_GRACE, self.sessions.wait()).await.is_err() {
-            error!(
-                sessions = self.sessions.len(),
-                "sessions did not end when cut"
-            );
+            error!(sessions = self.sessions.len(), "sessions did not end when cut");
         }
         info!(event = "stopped", cut, "stopped");
         cut
@@ -178,10 +143,7 @@ impl Door {
             upstream = %format_args!("{}:{}", listener.upstream.host, listener.upstream.port),
             "listening",
         );
-        Ok(Self {
-            socket,
-            listener: Arc::clone(listener),
-        })
+        Ok(Self { socket, listener: Arc::clone(listener) })
     }
 }
 
@@ -199,22 +161,21 @@ impl Entrance {
     async fn accept(self, door: Door) {
         let mut count = 0_u64;
         loop {
-            let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => {
-                    warn!(
-                        event = "max_sessions",
-                        cause = "limits.max_sessions is reached; new clients wait in the backlog",
-                        remedy = "raise limits.max_sessions, or find the client that holds so many",
-                        "no session free",
-                    );
-                    let permit = tokio::select! {
-                        () = self.draining.cancelled() => return,
-                        permit = Arc::clone(&self.permits).acquire_owned() => permit,
-                    };
-                    let Ok(permit) = permit else { return };
-                    permit
-                }
+            let permit = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                permit
+            } else {
+                warn!(
+                    event = "max_sessions",
+                    cause = "limits.max_sessions is reached; new clients wait in the backlog",
+                    remedy = "raise limits.max_sessions, or find the client that holds so many",
+                    "no session free",
+                );
+                let permit = tokio::select! {
+                    () = self.draining.cancelled() => return,
+                    permit = Arc::clone(&self.permits).acquire_owned() => permit,
+                };
+                let Ok(permit) = permit else { return };
+                permit
             };
             let accepted = tokio::select! {
                 () = self.draining.cancelled() => return,
@@ -266,10 +227,8 @@ impl Entrance {
                     remedy = "add it to allow in proxy.toml if it should get in",
                     "client turned away",
                 );
-                let refusal = Refusal::new(
-                    RefusalKind::NotAllowed,
-                    "Your address may not use this port",
-                );
+                let refusal =
+                    Refusal::new(RefusalKind::NotAllowed, "Your address may not use this port");
                 return house.turn_away(&listener, io, &refusal).await;
             }
             let Some(_place) = place else {

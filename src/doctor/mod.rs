@@ -26,22 +26,12 @@ pub struct Finding {
 
 impl Finding {
     fn fine(what: String) -> Self {
-        Self {
-            what,
-            trouble: None,
-        }
+        Self { what, trouble: None }
     }
 
     fn wrong(what: String, error: &str, remedy: &str) -> Self {
         let (error, remedy) = (error.to_owned(), Some(remedy.to_owned()));
-        Self {
-            what,
-            trouble: Some(Trouble {
-                error,
-                cause: None,
-                remedy,
-            }),
-        }
+        Self { what, trouble: Some(Trouble { error, cause: None, remedy }) }
     }
 }
 
@@ -53,11 +43,7 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
         Ok(dialer) => Arc::new(dialer),
         Err(error) => {
             let remedy = "mend ca_file in [outbound]";
-            return vec![Finding::wrong(
-                "outbound".to_owned(),
-                &error.to_string(),
-                remedy,
-            )];
+            return vec![Finding::wrong("outbound".to_owned(), &error.to_string(), remedy)];
         }
     };
     let stop = CancellationToken::new();
@@ -69,10 +55,7 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in &config.listeners {
         let upstream = &listener.upstream;
-        let way = format!(
-            "{} at {}:{}",
-            listener.protocol, upstream.host, upstream.port
-        );
+        let way = format!("{} at {}:{}", listener.protocol, upstream.host, upstream.port);
         for user in users(config, only) {
             let (what, trouble) = match house.probe(listener, &user).await {
                 Ok(Probe::LoggedIn) => (format!("{user}: logged in over {way}"), None),
@@ -87,20 +70,10 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
             findings.push(Finding { what, trouble });
         }
     }
-    findings.extend(
-        config
-            .accounts
-            .iter()
-            .filter(|_| only.is_none())
-            .filter_map(not_looked_at),
-    );
+    findings.extend(config.accounts.iter().filter(|_| only.is_none()).filter_map(not_looked_at));
     if findings.is_empty() {
         let remedy = "name a user that an [[account]] covers";
-        findings.push(Finding::wrong(
-            "accounts".to_owned(),
-            "there is none to look at",
-            remedy,
-        ));
+        findings.push(Finding::wrong("accounts".to_owned(), "there is none to look at", remedy));
     }
     findings
 }

@@ -23,7 +23,7 @@ use secrecy::SecretString;
 pub enum Protocol {
     /// Message submission (RFC 6409, RFC 5321).
     Smtp,
-    /// IMAP4rev1 (RFC 3501).
+    /// `IMAP4rev1` (RFC 3501).
     Imap,
     /// POP3 (RFC 1939).
     Pop3,
@@ -91,10 +91,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of this kind, in these words.
     pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            text: text.into(),
-        }
+        Self { kind, text: text.into() }
     }
 }
 

@@ -86,21 +86,14 @@ pub(super) fn challenge(text: &[u8]) -> Option<String> {
 }
 
 fn decode(response: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadResponse> {
-    BASE64
-        .decode(response)
-        .map(Zeroizing::new)
-        .map_err(|_| BadResponse::Base64)
+    BASE64.decode(response).map(Zeroizing::new).map_err(|_| BadResponse::Base64)
 }
 
 fn user_name(octets: &[u8]) -> Result<String, BadResponse> {
     let user = Zeroizing::new(decoded(octets));
     let usable =
         !user.is_empty() && user.len() <= USER_LIMIT && !user.chars().any(char::is_control);
-    if usable {
-        Ok(user.to_string())
-    } else {
-        Err(BadResponse::User)
-    }
+    if usable { Ok(user.to_string()) } else { Err(BadResponse::User) }
 }
 
 fn text(octets: &[u8]) -> SecretString {

@@ -48,16 +48,8 @@ impl Drop for Line {
 /// line, and so does a bare LF, which old devices send; within a login no content is at stake.
 /// The octets are wiped from the buffer.
 pub(super) fn take_line(input: &mut BytesMut, limit: usize) -> Framed<Line> {
-    let Some(end) = input
-        .iter()
-        .take(limit + 2)
-        .position(|&octet| octet == b'\n')
-    else {
-        return if input.len() > limit + 1 {
-            Framed::TooLong
-        } else {
-            Framed::Partial
-        };
+    let Some(end) = input.iter().take(limit + 2).position(|&octet| octet == b'\n') else {
+        return if input.len() > limit + 1 { Framed::TooLong } else { Framed::Partial };
     };
     let mut taken = input.split_to(end);
     input.advance(1);
@@ -76,11 +68,7 @@ pub(super) fn reply<'a>(code: u16, lines: impl IntoIterator<Item = &'a str>) -> 
         let separator = if index + 1 == lines.len() { ' ' } else { '-' };
         let head = format!("{code}{separator}");
         out.extend_from_slice(head.as_bytes());
-        out.extend(
-            line.chars()
-                .map(plain)
-                .take(REPLY_LINE.saturating_sub(head.len())),
-        );
+        out.extend(line.chars().map(plain).take(REPLY_LINE.saturating_sub(head.len())));
         out.extend_from_slice(b"\r\n");
     }
     out
@@ -89,17 +77,11 @@ pub(super) fn reply<'a>(code: u16, lines: impl IntoIterator<Item = &'a str>) -> 
 /// The text as one line that may stand in an error or a log.
 pub(super) fn one_line(text: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(text);
-    text.chars()
-        .take(limit)
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+    text.chars().take(limit).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 fn plain(letter: char) -> u8 {
-    match u8::try_from(letter) {
-        Ok(octet @ 0x20..=0x7e) => octet,
-        _ => b'?',
-    }
+    u8::try_from(letter).unwrap_or(b'?')
 }
 
 #[cfg(test)]
@@ -120,30 +102,17 @@ mod tests {
 
     #[test]
     fn a_line_ends_at_crlf_or_lf_and_the_rest_stays() {
-        assert_eq!(
-            take("EHLO a\r\nMAIL", 9),
-            (Framed::Line(b"EHLO a".to_vec()), "MAIL".into())
-        );
-        assert_eq!(
-            take("EHLO a\nMAIL", 9),
-            (Framed::Line(b"EHLO a".to_vec()), "MAIL".into())
-        );
+        assert_eq!(take("EHLO a\r\nMAIL", 9), (Framed::Line(b"EHLO a".to_vec()), "MAIL".into()));
+        assert_eq!(take("EHLO a\nMAIL", 9), (Framed::Line(b"EHLO a".to_vec()), "MAIL".into()));
         assert_eq!(take("\r\n", 9), (Framed::Line(vec![]), "".into()));
         assert_eq!(take("EHLO a\r", 9).0, Framed::Partial);
     }
 
     #[test]
     fn a_line_is_bounded_before_it_is_whole() {
-        assert_eq!(
-            take("123456789\r\n", 9).0,
-            Framed::Line(b"123456789".to_vec())
-        );
+        assert_eq!(take("123456789\r\n", 9).0, Framed::Line(b"123456789".to_vec()));
         assert_eq!(take("123456789\r", 9).0, Framed::Partial);
-        assert_eq!(
-            take("1234567890", 9).0,
-            Framed::Partial,
-            "a CR may yet be the tenth"
-        );
+        assert_eq!(take("1234567890", 9).0, Framed::Partial, "a CR may yet be the tenth");
         assert_eq!(take("1234567890\n", 9).0, Framed::TooLong);
         assert_eq!(take("12345678901", 9).0, Framed::TooLong);
     }

@@ -41,10 +41,7 @@ impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        Ok(Self {
-            outbound: outbound.clone(),
-            tls,
-        })
+        Ok(Self { outbound: outbound.clone(), tls })
     }
 
     /// A connection to `host:port`. What a server sent behind a proxy's reply is read first.
@@ -53,9 +50,7 @@ impl Dialer {
         let target = authority(host, port);
         let way = async {
             match proxy {
-                None => tcp(host, port, &target)
-                    .await
-                    .map(|tcp| Box::new(tcp) as Io),
+                None => tcp(host, port, &target).await.map(|tcp| Box::new(tcp) as Io),
                 Some(proxy) => tunnel(proxy, &target).await,
             }
         };
@@ -66,11 +61,7 @@ impl Dialer {
                     format!("{target} through proxy {}", authority(host, *port))
                 }
             };
-            Err(Trouble::Timeout {
-                target,
-                phase: "connection",
-                seconds: DIAL_LIMIT.as_secs(),
-            })
+            Err(Trouble::Timeout { target, phase: "connection", seconds: DIAL_LIMIT.as_secs() })
         });
         outcome.map_err(|trouble| DialError { leg, trouble })
     }
@@ -112,11 +103,7 @@ async fn tunnel(proxy: &Proxy, target: &str) -> Result<Io, Trouble> {
         Ok(answered) => answered,
         Err(ConnectError::Io(error)) => return Err(Trouble::Broken { proxy: name, error }),
         Err(ConnectError::Odd(what)) => {
-            return Err(Trouble::Odd {
-                proxy: name,
-                target: target.to_owned(),
-                what,
-            });
+            return Err(Trouble::Odd { proxy: name, target: target.to_owned(), what });
         }
     };
     if (200..300).contains(&answer.status) {
@@ -136,16 +123,10 @@ async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {
     let name = host.trim_matches(['[', ']']);
     let addresses: Vec<SocketAddr> = lookup_host((name, port))
         .await
-        .map_err(|error| Trouble::Resolve {
-            host: name.to_owned(),
-            error,
-        })?
+        .map_err(|error| Trouble::Resolve { host: name.to_owned(), error })?
         .collect();
     let tcp = happy::race(addresses, TcpStream::connect).await;
-    let tcp = tcp.map_err(|tried| Trouble::Connect {
-        hop: hop.to_owned(),
-        tried,
-    })?;
+    let tcp = tcp.map_err(|tried| Trouble::Connect { hop: hop.to_owned(), tried })?;
     let _ = tune(&tcp); // a connection without keepalive still carries mail
     Ok(tcp)
 }
@@ -153,9 +134,5 @@ async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {
 /// `host:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2).
 fn authority(host: &str, port: u16) -> String {
     let host = host.trim_matches(['[', ']']);
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -147,9 +147,7 @@ impl DialError {
 }
 
 fn unauthorized(schemes: &[String], logged_in: bool) -> String {
-    let basic = schemes
-        .iter()
-        .any(|scheme| scheme.eq_ignore_ascii_case("Basic"));
+    let basic = schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("Basic"));
     if !basic && !schemes.is_empty() {
         return format!(
             "the proxy takes only {}; this version of mailwicket speaks Basic: ask for a rule without \
@@ -173,17 +171,10 @@ fn squid_lines(target: &str) -> String {
 }
 
 fn attempts(tried: &[(SocketAddr, io::Error)]) -> String {
-    let each: Vec<_> = tried
-        .iter()
-        .map(|(address, error)| format!("{address}: {error}"))
-        .collect();
+    let each: Vec<_> = tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     each.join("; ")
 }
 
 fn reason(hint: &str) -> String {
-    if hint.is_empty() {
-        String::new()
-    } else {
-        format!(" ({hint})")
-    }
+    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
 }

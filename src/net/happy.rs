@@ -44,9 +44,8 @@ where
 /// RFC 8305 section 4: the resolver's order, but families alternate.
 fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut this, mut other): (VecDeque<_>, VecDeque<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut this, mut other): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let mut order = VecDeque::new();
     while let Some(address) = this.pop_front() {
         order.push_back(address);
@@ -73,26 +72,16 @@ mod tests {
     #[test]
     fn families_alternate_and_none_is_lost() {
         let order = interleaved(addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1"]));
-        assert_eq!(
-            order,
-            addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "[::3]:1"])
-        );
+        assert_eq!(order, addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "[::3]:1"]));
         assert_eq!(interleaved(vec![]), addresses(&[]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dead_route_costs_a_quarter_of_a_second() {
         let start = Instant::now();
-        let won = race(
-            addresses(&["[::1]:1", "127.0.0.1:1"]),
-            |address| async move {
-                if address.is_ipv6() {
-                    pending().await
-                } else {
-                    Ok(address)
-                }
-            },
-        );
+        let won = race(addresses(&["[::1]:1", "127.0.0.1:1"]), |address| async move {
+            if address.is_ipv6() { pending().await } else { Ok(address) }
+        });
         assert_eq!(won.await.unwrap(), "127.0.0.1:1".parse().unwrap());
         assert_eq!(start.elapsed(), ATTEMPT_DELAY);
     }

@@ -89,11 +89,7 @@ pub async fn send(
         _ => return Err(unusable()),
     }
     let exchange = timeout(EXCHANGE_LIMIT, exchange(io, host, request));
-    exchange.await.unwrap_or_else(|_| {
-        Err(HttpError::Timeout {
-            host: host.to_owned(),
-        })
-    })
+    exchange.await.unwrap_or_else(|_| Err(HttpError::Timeout { host: host.to_owned() }))
 }
 
 async fn exchange(
@@ -101,30 +97,16 @@ async fn exchange(
     host: &str,
     request: reqwest::Request,
 ) -> Result<reqwest::Response, HttpError> {
-    let broke = |error| HttpError::Exchange {
-        host: host.to_owned(),
-        error,
-    };
-    let mut request: hyper::Request<reqwest::Body> = request
-        .try_into()
-        .map_err(|_| HttpError::Url(host.to_owned()))?;
+    let broke = |error| HttpError::Exchange { host: host.to_owned(), error };
+    let mut request: hyper::Request<reqwest::Body> =
+        request.try_into().map_err(|_| HttpError::Url(host.to_owned()))?;
     prepare(&mut request, host)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broke)?;
     let answer = async {
-        let (head, body) = sender
-            .send_request(request)
-            .await
-            .map_err(broke)?
-            .into_parts();
+        let (head, body) = sender.send_request(request).await.map_err(broke)?.into_parts();
         let body = Limited::new(body, BODY_LIMIT).collect().await;
-        let body = body
-            .map_err(|_| HttpError::Body {
-                host: host.to_owned(),
-            })?
-            .to_bytes();
-        Ok(reqwest::Response::from(hyper::Response::from_parts(
-            head, body,
-        )))
+        let body = body.map_err(|_| HttpError::Body { host: host.to_owned() })?.to_bytes();
+        Ok(reqwest::Response::from(hyper::Response::from_parts(head, body)))
     };
     // The connection moves the bytes; when it ends, the answer has come or never will.
     let mut answer = std::pin::pin!(answer);
@@ -138,10 +120,7 @@ async fn exchange(
 fn prepare(request: &mut hyper::Request<reqwest::Body>, host: &str) -> Result<(), HttpError> {
     let unusable = || HttpError::Url(host.to_owned());
     let authority = request.uri().authority().ok_or_else(unusable)?.to_string();
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().map_err(|_| unusable())?;
     let value = authority.parse().map_err(|_| unusable())?;
     request.headers_mut().insert(hyper::header::HOST, value);

@@ -57,9 +57,10 @@ pub async fn connect(
             return Ok((answer, input.split_off(length).freeze()));
         }
         if io.read_buf(&mut input).await.map_err(ConnectError::Io)? == 0 {
-            return Err(ConnectError::Odd(match input.is_empty() {
-                true => "it closed the connection".to_owned(),
-                false => "it closed the connection in the middle of its answer".to_owned(),
+            return Err(ConnectError::Odd(if input.is_empty() {
+                "it closed the connection".to_owned()
+            } else {
+                "it closed the connection in the middle of its answer".to_owned()
             }));
         }
     }
@@ -107,14 +108,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Answer, usize)>, String> {
         let status = response.code.unwrap_or_default();
         if !(100..200).contains(&status) || status == 101 {
             let hint = hint(response.reason.unwrap_or_default(), response.headers);
-            return Ok(Some((
-                Answer {
-                    status,
-                    hint,
-                    schemes: schemes(response.headers),
-                },
-                start,
-            )));
+            return Ok(Some((Answer { status, hint, schemes: schemes(response.headers) }, start)));
         }
     }
 }
@@ -122,9 +116,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Answer, usize)>, String> {
 /// What helps to recognise the proxy and its reason.
 fn hint(reason: &str, fields: &[httparse::Header<'_>]) -> String {
     let telling = |name: &str| {
-        let field = fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))?;
+        let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
         Some(format!("{name}: {}", String::from_utf8_lossy(field.value)))
     };
     let parts = [
@@ -134,30 +126,22 @@ fn hint(reason: &str, fields: &[httparse::Header<'_>]) -> String {
         telling("Location"),
     ];
     let hint = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    hint.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(200)
-        .collect()
+    hint.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(200).collect()
 }
 
 /// Schemes come as fields of their own or as one list; a challenge's parameters hold `=`.
 fn schemes(fields: &[httparse::Header<'_>]) -> Vec<String> {
-    let challenges = fields
-        .iter()
-        .filter(|field| field.name.eq_ignore_ascii_case("Proxy-Authenticate"));
+    let challenges =
+        fields.iter().filter(|field| field.name.eq_ignore_ascii_case("Proxy-Authenticate"));
     let values = challenges.map(|field| String::from_utf8_lossy(field.value).into_owned());
     let mut schemes = Vec::new();
     for part in values.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()) {
         let word = part.split_whitespace().next().unwrap_or_default();
         let is_scheme = !word.is_empty()
-            && word
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+            && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
         if is_scheme
             && word.len() <= 20
-            && !schemes
-                .iter()
-                .any(|known: &String| known.eq_ignore_ascii_case(word))
+            && !schemes.iter().any(|known: &String| known.eq_ignore_ascii_case(word))
         {
             schemes.push(word.to_owned());
         }
@@ -182,10 +166,7 @@ mod tests {
 
     #[test]
     fn the_request_carries_the_login_unasked() {
-        let credentials = ProxyCredentials {
-            username: "svc".to_owned(),
-            password: "p:w".into(),
-        };
+        let credentials = ProxyCredentials { username: "svc".to_owned(), password: "p:w".into() };
         let request =
             String::from_utf8(request("smtp.office365.com:587", Some(&credentials))).unwrap();
         assert_eq!(
@@ -202,23 +183,14 @@ mod tests {
             ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", 200),
             ("HTTP/1.1 200\r\n\r\n", 200),
             ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 200),
-            (
-                "HTTP/1.1 403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\n\r\n<html>",
-                403,
-            ),
-            (
-                "HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n",
-                502,
-            ),
+            ("HTTP/1.1 403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\n\r\n<html>", 403),
+            ("HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n", 502),
             (SQUID_407, 407),
         ];
         for (text, status) in rows {
             assert_eq!(answer(text).status, status, "{text}");
         }
-        assert_eq!(
-            answer(rows[4].0).hint,
-            "Forbidden, X-Squid-Error: ERR_ACCESS_DENIED 0"
-        );
+        assert_eq!(answer(rows[4].0).hint, "Forbidden, X-Squid-Error: ERR_ACCESS_DENIED 0");
         assert_eq!(answer(SQUID_407).schemes, ["Negotiate", "Basic"]);
         assert_eq!(
             answer("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM, Basic realm=x\r\n\r\n").schemes,
@@ -228,11 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        assert!(
-            parse(b"220 mail ready\r\n")
-                .unwrap_err()
-                .starts_with("not HTTP")
-        );
+        assert!(parse(b"220 mail ready\r\n").unwrap_err().starts_with("not HTTP"));
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_LIMIT));
         assert!(parse(endless.as_bytes()).unwrap_err().contains("16384"));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
@@ -241,17 +209,12 @@ mod tests {
     #[tokio::test]
     async fn a_greeting_behind_the_200_is_kept_and_an_early_end_is_told() {
         let (near, mut far) = duplex(1024);
-        far.write_all(b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n")
-            .await
-            .unwrap();
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n").await.unwrap();
         let mut io = Box::new(near) as Io;
         let (answer, rest) = connect(&mut io, "mail:587", None).await.unwrap();
         assert_eq!((answer.status, rest.as_ref()), (200, &b"220 ready\r\n"[..]));
 
-        for (text, words) in [
-            ("", "it closed the connection"),
-            ("HTTP/1.1 2", "in the middle"),
-        ] {
+        for (text, words) in [("", "it closed the connection"), ("HTTP/1.1 2", "in the middle")] {
             let (near, mut far) = duplex(1024);
             far.write_all(text.as_bytes()).await.unwrap();
             far.shutdown().await.unwrap();

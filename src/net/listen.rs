@@ -26,11 +26,7 @@ pub enum AcceptError {
 /// # Errors
 /// As the system says: the address is taken, not ours, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     #[cfg(unix)] // on Windows the option would let another program take the port
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -81,11 +77,7 @@ mod tests {
             (113, AcceptError::Ignore), // EHOSTUNREACH
             (4, AcceptError::Ignore),   // EINTR
         ] {
-            assert_eq!(
-                classify(&io::Error::from_raw_os_error(errno)),
-                expected,
-                "errno {errno}"
-            );
+            assert_eq!(classify(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
         }
     }
 }

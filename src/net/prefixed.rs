@@ -19,11 +19,7 @@ pub(super) struct Prefixed {
 
 /// The connection with `prefix` in front of what it will yet send.
 pub(super) fn prefixed(prefix: Bytes, io: Io) -> Io {
-    if prefix.is_empty() {
-        io
-    } else {
-        Box::new(Prefixed { prefix, io })
-    }
+    if prefix.is_empty() { io } else { Box::new(Prefixed { prefix, io }) }
 }
 
 impl AsyncRead for Prefixed {

@@ -12,11 +12,8 @@ pub fn proxy_for<'a>(outbound: &'a Outbound, host: &str, port: u16) -> Option<&'
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
     let local = address.map_or(host == "localhost", |address| address.is_loopback());
-    let direct = local
-        || outbound
-            .no_proxy
-            .iter()
-            .any(|entry| matches(entry, &host, address, port));
+    let direct =
+        local || outbound.no_proxy.iter().any(|entry| matches(entry, &host, address, port));
     (!direct).then_some(proxy)
 }
 
@@ -39,16 +36,9 @@ mod tests {
 
     #[test]
     fn no_proxy_goes_by_name_suffix_port_and_network() {
-        let domain = |name: &str, port| NoProxy::Domain {
-            name: name.to_owned(),
-            port,
-        };
+        let domain = |name: &str, port| NoProxy::Domain { name: name.to_owned(), port };
         let outbound = Outbound {
-            proxy: Some(Proxy {
-                host: "proxy".to_owned(),
-                port: 8080,
-                credentials: None,
-            }),
+            proxy: Some(Proxy { host: "proxy".to_owned(), port: 8080, credentials: None }),
             no_proxy: vec![
                 domain("corp.example", None),
                 domain("half.example", Some(587)),
@@ -72,16 +62,9 @@ mod tests {
             ("::1", 587, false),
         ];
         for (host, port, via) in rows {
-            assert_eq!(
-                proxy_for(&outbound, host, port).is_some(),
-                via,
-                "{host}:{port}"
-            );
+            assert_eq!(proxy_for(&outbound, host, port).is_some(), via, "{host}:{port}");
         }
-        let all = Outbound {
-            no_proxy: vec![NoProxy::All],
-            ..outbound
-        };
+        let all = Outbound { no_proxy: vec![NoProxy::All], ..outbound };
         assert!(proxy_for(&all, "smtp.office365.com", 587).is_none());
         assert!(proxy_for(&Outbound::default(), "smtp.office365.com", 587).is_none());
     }

@@ -45,10 +45,7 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsConfigEr
     let extra = ca_file.map(read_ca).transpose()?.unwrap_or_default();
     let provider = Arc::new(ring::default_provider());
     let verifier = verifier(extra, Arc::clone(&provider)).map_err(|error| match ca_file {
-        Some(path) => TlsConfigError::CaFile {
-            path: path.to_owned(),
-            why: error.to_string(),
-        },
+        Some(path) => TlsConfigError::CaFile { path: path.to_owned(), why: error.to_string() },
         None => TlsConfigError::Roots(error),
     })?;
     let config = ClientConfig::builder_with_provider(provider)
@@ -67,16 +64,9 @@ pub(super) async fn connect(
     target: &str,
     io: Io,
 ) -> Result<Io, Trouble> {
-    let trouble = |what: String, remedy| Trouble::Tls {
-        target: target.to_owned(),
-        what,
-        remedy,
-    };
+    let trouble = |what: String, remedy| Trouble::Tls { target: target.to_owned(), what, remedy };
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| {
-        trouble(
-            "the host is no DNS name or address".to_owned(),
-            "mend the host name",
-        )
+        trouble("the host is no DNS name or address".to_owned(), "mend the host name")
     })?;
     match TlsConnector::from(config).connect(name, io).await {
         Ok(tls) => Ok(Box::new(tls)),
@@ -88,10 +78,7 @@ pub(super) async fn connect(
 }
 
 fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let unusable = |why: String| TlsConfigError::CaFile {
-        path: path.to_owned(),
-        why,
-    };
+    let unusable = |why: String| TlsConfigError::CaFile { path: path.to_owned(), why };
     let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
@@ -114,9 +101,7 @@ fn verifier(
 
 /// What happened and what to do, by the kind of failure.
 fn words(error: &io::Error) -> (String, &'static str) {
-    let rustls = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<RustlsError>());
+    let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
     match rustls {
         Some(RustlsError::InvalidCertificate(certificate)) => certificate_words(certificate),
         Some(RustlsError::InvalidMessage(_)) => (
@@ -153,10 +138,9 @@ fn certificate_words(error: &CertificateError) -> (String, &'static str) {
             format!("the certificate has expired ({error})"),
             "check this machine's clock; if it is right, whoever issued the certificate must renew it",
         ),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-            format!("the certificate is not valid yet ({error})"),
-            "check this machine's clock",
-        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            (format!("the certificate is not valid yet ({error})"), "check this machine's clock")
+        }
         other => (
             format!("the certificate is not acceptable ({other})"),
             "look at the certificate with: openssl s_client -starttls smtp -connect HOST:587",

@@ -24,20 +24,11 @@ pub(super) async fn start() -> Sandbox {
 }
 
 pub(super) async fn start_2023() -> Sandbox {
-    start_with(Options {
-        profile: Profile::Exo2023,
-        ..Options::default()
-    })
-    .await
+    start_with(Options { profile: Profile::Exo2023, ..Options::default() }).await
 }
 
 pub(super) async fn start_with(options: Options) -> Sandbox {
-    Sandbox::start(Options {
-        tarpit: Duration::ZERO,
-        ..options
-    })
-    .await
-    .unwrap()
+    Sandbox::start(Options { tarpit: Duration::ZERO, ..options }).await.unwrap()
 }
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -71,9 +62,7 @@ impl Raw {
     pub(super) async fn logged_in(sandbox: &Sandbox, mailbox: &str) -> Self {
         let token = app_token(sandbox).await;
         let mut raw = Self::secure(sandbox).await;
-        let verdict = raw
-            .ask(&format!("AUTH XOAUTH2 {}", xoauth2(mailbox, &token)))
-            .await;
+        let verdict = raw.ask(&format!("AUTH XOAUTH2 {}", xoauth2(mailbox, &token))).await;
         assert_eq!(verdict, "235 2.7.0 Authentication successful");
         raw
     }
@@ -124,14 +113,8 @@ impl Raw {
 
     /// Sends a message; the verdict at its end.
     pub(super) async fn message(&mut self, from: &str, message: &str) -> String {
-        assert_eq!(
-            self.ask(&format!("MAIL FROM:<{from}>")).await,
-            "250 2.1.0 Sender OK"
-        );
-        assert_eq!(
-            self.ask("RCPT TO:<x@example.net>").await,
-            "250 2.1.5 Recipient OK"
-        );
+        assert_eq!(self.ask(&format!("MAIL FROM:<{from}>")).await, "250 2.1.0 Sender OK");
+        assert_eq!(self.ask("RCPT TO:<x@example.net>").await, "250 2.1.5 Recipient OK");
         let go = self.ask("DATA").await;
         assert_eq!(go, "354 Start mail input; end with <CRLF>.<CRLF>");
         self.ask(&format!("{message}\r\n.")).await
@@ -142,10 +125,7 @@ impl Raw {
 pub(super) fn shape(line: &str) -> String {
     let word = |word: &str| {
         let core = word.trim_matches(['[', ']']);
-        let core = core
-            .strip_prefix("Hostname=")
-            .unwrap_or(core)
-            .trim_start_matches("250-");
+        let core = core.strip_prefix("Hostname=").unwrap_or(core).trim_start_matches("250-");
         let lower = core.to_lowercase();
         let shaped = if lower.ends_with(".outlook.com") || lower.ends_with("look.office365.com") {
             "HOST"
@@ -157,20 +137,14 @@ pub(super) fn shape(line: &str) -> String {
         } else {
             core
         };
-        if core.is_empty() {
-            word.to_owned()
-        } else {
-            word.replace(core, shaped)
-        }
+        if core.is_empty() { word.to_owned() } else { word.replace(core, shaped) }
     };
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) async fn tls(sandbox: &Sandbox, name: &str, io: impl Io + 'static) -> impl Io + 'static {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -178,10 +152,7 @@ pub(super) async fn tls(sandbox: &Sandbox, name: &str, io: impl Io + 'static) ->
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, io)
-        .await
-        .unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, io).await.unwrap()
 }
 
 /// An answer of the token endpoint.
@@ -215,21 +186,14 @@ pub(super) async fn http(sandbox: &Sandbox, request: String) -> Option<Http> {
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Http {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    })
+    Some(Http { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 /// POSTs a form to the token endpoint of this tenant, with these further header lines.
 pub(super) async fn post(sandbox: &Sandbox, tenant: &str, more: &str, form: &str) -> Option<Http> {
     let kind = "application/x-www-form-urlencoded";
-    let kind = if more.contains("Content-Type") {
-        ""
-    } else {
-        &format!("Content-Type: {kind}\r\n")
-    };
+    let kind =
+        if more.contains("Content-Type") { "" } else { &format!("Content-Type: {kind}\r\n") };
     let request = format!(
         "POST /{tenant}/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          {kind}{more}Content-Length: {}\r\n\r\n{form}",

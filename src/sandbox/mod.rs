@@ -124,28 +124,13 @@ impl Sandbox {
         });
         sandbox.world.set_authority(&sandbox.authority());
 
-        let entra = Arc::new(entra::Endpoint::new(
-            sandbox.world.clone(),
-            acceptor.clone(),
-        ));
-        sandbox.serve(entra_listener, move |stream, _| {
-            Arc::clone(&entra).serve(stream)
-        });
-        let smtp = Arc::new(smtp::Server::new(
-            sandbox.world.clone(),
-            acceptor,
-            options.profile,
-        ));
-        sandbox.serve(smtp_listener, move |stream, peer| {
-            Arc::clone(&smtp).serve(stream, peer)
-        });
-        let proxy = Arc::new(connect_proxy::Proxy::new(
-            sandbox.world.clone(),
-            options.proxy_credentials,
-        ));
-        sandbox.serve(proxy_listener, move |stream, _| {
-            Arc::clone(&proxy).serve(stream)
-        });
+        let entra = Arc::new(entra::Endpoint::new(sandbox.world.clone(), acceptor.clone()));
+        sandbox.serve(entra_listener, move |stream, _| Arc::clone(&entra).serve(stream));
+        let smtp = Arc::new(smtp::Server::new(sandbox.world.clone(), acceptor, options.profile));
+        sandbox.serve(smtp_listener, move |stream, peer| Arc::clone(&smtp).serve(stream, peer));
+        let proxy =
+            Arc::new(connect_proxy::Proxy::new(sandbox.world.clone(), options.proxy_credentials));
+        sandbox.serve(proxy_listener, move |stream, _| Arc::clone(&proxy).serve(stream));
         Ok(sandbox)
     }
 

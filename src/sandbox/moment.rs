@@ -3,9 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A point in time of the servers' clock.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +15,7 @@ impl Moment {
     pub(super) fn now(offset: i64) -> Self {
         let by = Duration::from_secs(offset.unsigned_abs());
         let now = SystemTime::now();
-        let then = if offset < 0 {
-            now.checked_sub(by)
-        } else {
-            now.checked_add(by)
-        };
+        let then = if offset < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         Self(then.unwrap_or(now))
     }
 
@@ -31,9 +26,7 @@ impl Moment {
 
     /// Seconds since 1970.
     pub(super) fn unix(self) -> u64 {
-        self.0
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        self.0.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
     /// `2025-04-26T18:06:35.781Z`, as in Exchange's error suffix.
@@ -43,9 +36,7 @@ impl Moment {
 
     /// `2026-09-12 10:11:12Z`, as in Entra's error description.
     pub(super) fn entra(self) -> String {
-        humantime::format_rfc3339_seconds(self.0)
-            .to_string()
-            .replace('T', " ")
+        humantime::format_rfc3339_seconds(self.0).to_string().replace('T', " ")
     }
 
     /// `Thu, 10 Oct 2024 22:49:55 +0000`, as in Exchange's greeting (the day is not padded).
@@ -65,10 +56,7 @@ impl Moment {
     }
 
     pub(super) fn year(self) -> i32 {
-        self.iso()
-            .get(..4)
-            .and_then(|year| year.parse().ok())
-            .unwrap_or(2026)
+        self.iso().get(..4).and_then(|year| year.parse().ok()).unwrap_or(2026)
     }
 }
 
@@ -77,23 +65,14 @@ impl Moment {
 pub(super) fn random_hex(octets: usize) -> String {
     let mut bytes = vec![0; octets];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A random GUID (RFC 9562, version 4).
 pub(super) fn guid() -> String {
     let hex = random_hex(16);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-4{}-9{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(13, 16),
-        part(17, 20),
-        part(20, 32)
-    )
+    format!("{}-{}-4{}-9{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 #[cfg(test)]
@@ -106,10 +85,7 @@ mod tests {
         assert_eq!(moment.banner(), "Thu, 10 Oct 2024 22:49:55 +0000");
         assert_eq!(moment.iso(), "2024-10-10T22:49:55.000Z");
         assert_eq!(moment.entra(), "2024-10-10 22:49:55Z");
-        assert_eq!(
-            Moment::at(1_667_988_581).banner(),
-            "Wed, 9 Nov 2022 10:09:41 +0000"
-        );
+        assert_eq!(Moment::at(1_667_988_581).banner(), "Wed, 9 Nov 2022 10:09:41 +0000");
     }
 
     #[test]

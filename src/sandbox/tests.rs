@@ -59,10 +59,7 @@ async fn dropping_ends_open_sessions_too() {
 #[tokio::test]
 async fn the_authority_is_local() {
     let sandbox = start().await;
-    assert_eq!(
-        sandbox.authority(),
-        format!("https://localhost:{}", sandbox.entra.port())
-    );
+    assert_eq!(sandbox.authority(), format!("https://localhost:{}", sandbox.entra.port()));
     for address in [sandbox.smtp(), sandbox.proxy()] {
         assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
         assert_ne!(address.port(), 0);
@@ -84,10 +81,8 @@ async fn the_transcript_holds_no_secret() {
     raw.ask("AUTH XOAUTH2").await;
     raw.ask(&response).await;
     let transcript = sandbox.world().transcript();
-    let text: Vec<_> = transcript
-        .iter()
-        .map(|line| format!("{}: {}", line.who, line.text))
-        .collect();
+    let text: Vec<_> =
+        transcript.iter().map(|line| format!("{}: {}", line.who, line.text)).collect();
     let text = text.join("\n");
     let half = &response[..response.len() / 2];
     let secrets = [

@@ -69,9 +69,7 @@ impl Authority {
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(self.chain.clone(), key)
+                builder.with_no_client_auth().with_single_cert(self.chain.clone(), key)
             })
             .map_err(io::Error::other)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
@@ -85,17 +83,12 @@ impl Drop for Authority {
     }
 }
 
-type Made = (
-    CertifiedIssuer<'static, KeyPair>,
-    CertificateDer<'static>,
-    KeyPair,
-);
+type Made = (CertifiedIssuer<'static, KeyPair>, CertificateDer<'static>, KeyPair);
 
 fn certificates() -> Result<Made, rcgen::Error> {
     let today = Moment::now(0);
     let mut root = CertificateParams::default();
-    root.distinguished_name
-        .push(DnType::CommonName, "mailwicket sandbox authority");
+    root.distinguished_name.push(DnType::CommonName, "mailwicket sandbox authority");
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     root.not_before = date_time_ymd(today.year() - 1, 1, 1);
@@ -103,8 +96,7 @@ fn certificates() -> Result<Made, rcgen::Error> {
     let issuer = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
 
     let mut leaf = CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
-    leaf.distinguished_name
-        .push(DnType::CommonName, "outlook.com");
+    leaf.distinguished_name.push(DnType::CommonName, "outlook.com");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.use_authority_key_identifier_extension = true;
     // Some verifiers refuse leaf certificates that live longer than 825 days.

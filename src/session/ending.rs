@@ -34,10 +34,9 @@ impl Ending {
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Dialogue(_) | Self::Closed | Self::Broken(_) => None,
-            Self::Deadline(_) => Some(Refusal::new(
-                RefusalKind::Deadline,
-                "Login took too long, closing connection",
-            )),
+            Self::Deadline(_) => {
+                Some(Refusal::new(RefusalKind::Deadline, "Login took too long, closing connection"))
+            }
             Self::Draining => Some(Refusal::new(
                 RefusalKind::ShuttingDown,
                 "mailwicket is stopping, try again later",

@@ -29,10 +29,9 @@ impl Front {
     pub(super) async fn next_login(&mut self) -> Result<Login, Ending> {
         match pump(&mut self.io, &mut self.input, |input| self.role.step(input)).await {
             Ok(Pumped::Done(login)) => Ok(login),
-            // No listener offers STARTTLS yet, so no role asks for it.
-            Ok(Pumped::StartTls) => Err(Ending::Closed),
             Err(PumpError::Failed(ended)) => Err(Ending::Dialogue(ended)),
-            Err(PumpError::Closed) => Err(Ending::Closed),
+            // No listener offers STARTTLS yet, so no role asks for it.
+            Ok(Pumped::StartTls) | Err(PumpError::Closed) => Err(Ending::Closed),
             Err(PumpError::Io(error)) => Err(Ending::Broken(error)),
         }
     }

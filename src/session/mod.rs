@@ -103,16 +103,9 @@ impl House {
     pub async fn probe(&self, listener: &Listener, user: &str) -> Result<Probe, Trouble> {
         let Some(account) = self.gate.account_for(&user.to_ascii_lowercase()) else {
             let (cause, remedy) = gate_words(Shut::UnknownUser);
-            let (error, cause, remedy) = (
-                "login refused here".to_owned(),
-                Some(cause),
-                Some(remedy.to_owned()),
-            );
-            return Err(Trouble {
-                error,
-                cause,
-                remedy,
-            });
+            let (error, cause, remedy) =
+                ("login refused here".to_owned(), Some(cause), Some(remedy.to_owned()));
+            return Err(Trouble { error, cause, remedy });
         };
         if let Grant::Password { .. } = account.entra.grant {
             return upstream::reach(&self.dialer, &listener.upstream)
@@ -120,31 +113,19 @@ impl House {
                 .map(|()| Probe::Reached)
                 .map_err(|error| Trouble::of(&error));
         }
-        let identity = Identity {
-            app: Arc::clone(&account.entra),
-            user: user.to_owned(),
-        };
+        let identity = Identity { app: Arc::clone(&account.entra), user: user.to_owned() };
         let request = Request {
             upstream: &listener.upstream,
             client_name: None,
             identity: &identity,
             password: &SecretString::default(),
-            mailbox: account
-                .mailbox
-                .for_protocol(listener.protocol)
-                .unwrap_or(user),
+            mailbox: account.mailbox.for_protocol(listener.protocol).unwrap_or(user),
         };
         let progress = Progress::new();
-        upstream::open(
-            &self.tokens,
-            &self.dialer,
-            &self.learned,
-            &request,
-            &progress,
-        )
-        .await
-        .map(|_| Probe::LoggedIn)
-        .map_err(|error| Trouble::of(&error))
+        upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress)
+            .await
+            .map(|_| Probe::LoggedIn)
+            .map_err(|error| Trouble::of(&error))
     }
 
     async fn straight_line(
@@ -155,12 +136,7 @@ impl House {
         progress: &Progress,
     ) -> ((u64, u64), String) {
         let mut front = self.front(listener, io);
-        let visit = Visit {
-            house: self,
-            listener,
-            peer,
-            progress,
-        };
+        let visit = Visit { house: self, listener, peer, progress };
         let logged_in = tokio::select! {
             biased;
             logged_in = timeout(self.limits.login_timeout, visit.log_in(&mut front)) => {
@@ -191,11 +167,7 @@ impl House {
 
     fn front(&self, listener: &Listener, io: Io) -> Front {
         let role = ServerRole::smtp(self.learned.offer(&listener.upstream));
-        Front {
-            io,
-            input: BytesMut::new(),
-            role,
-        }
+        Front { io, input: BytesMut::new(), role }
     }
 }
 
@@ -204,13 +176,11 @@ pub fn courier(dialer: Arc<Dialer>) -> Courier {
     Arc::new(move |request| {
         let dialer = Arc::clone(&dialer);
         Box::pin(async move {
-            http::send(&dialer, request)
-                .await
-                .map_err(|error| CourierError {
-                    what: error.to_string(),
-                    remedy: error.remedy(),
-                    summary: error.summary(),
-                })
+            http::send(&dialer, request).await.map_err(|error| CourierError {
+                what: error.to_string(),
+                remedy: error.remedy(),
+                summary: error.summary(),
+            })
         })
     })
 }
@@ -237,10 +207,6 @@ pub struct Trouble {
 
 impl Trouble {
     fn of(error: &OpenError) -> Self {
-        Self {
-            error: error.to_string(),
-            cause: error.cause(),
-            remedy: error.remedy(),
-        }
+        Self { error: error.to_string(), cause: error.cause(), remedy: error.remedy() }
     }
 }

@@ -19,10 +19,7 @@ pub(super) struct Noted {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Noted {
-            phase: "login",
-            account: "-".to_owned(),
-        }))
+        Self(Mutex::new(Noted { phase: "login", account: "-".to_owned() }))
     }
 
     pub(super) fn enter(&self, phase: &'static str) {

@@ -87,10 +87,7 @@ mod tests {
 
     async fn pumped(
         text: &[u8],
-    ) -> (
-        Result<Pumped<&'static str>, PumpError<&'static str>>,
-        BytesMut,
-    ) {
+    ) -> (Result<Pumped<&'static str>, PumpError<&'static str>>, BytesMut) {
         let (near, mut far) = duplex(64);
         far.write_all(text).await.unwrap();
         far.shutdown().await.unwrap();
@@ -114,10 +111,7 @@ mod tests {
     #[tokio::test]
     async fn every_other_end_has_its_name() {
         assert!(matches!(pumped(b"tls\n").await.0, Ok(Pumped::StartTls)));
-        assert!(matches!(
-            pumped(b"no\n").await.0,
-            Err(PumpError::Failed("no"))
-        ));
+        assert!(matches!(pumped(b"no\n").await.0, Err(PumpError::Failed("no"))));
         assert!(matches!(pumped(b"hal").await.0, Err(PumpError::Closed)));
     }
 }

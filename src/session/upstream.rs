@@ -85,11 +85,7 @@ impl Learned {
     }
 
     fn form(&self, upstream: &Upstream) -> TokenForm {
-        if self.two_steps.contains_key(upstream) {
-            TokenForm::TwoSteps
-        } else {
-            TokenForm::Inline
-        }
+        if self.two_steps.contains_key(upstream) { TokenForm::TwoSteps } else { TokenForm::Inline }
     }
 }
 
@@ -108,12 +104,7 @@ pub(super) async fn open(
         Err(OpenError::Dialogue(refused @ Failure::Rejected { .. })) => refused,
         outcome => return outcome,
     };
-    let Failure::Rejected {
-        reply,
-        inline_octets,
-        ..
-    } = &refused
-    else {
+    let Failure::Rejected { reply, inline_octets, .. } = &refused else {
         return Err(OpenError::Dialogue(refused));
     };
     if is_policy(reply) {
@@ -127,15 +118,7 @@ pub(super) async fn open(
     progress.enter("token");
     debug!(reply, renewed, "token refused upstream, trying once more");
     let token = self::token(tokens, request).await?;
-    let open = attempt(
-        dialer,
-        learned,
-        request,
-        &token,
-        TokenForm::TwoSteps,
-        progress,
-    )
-    .await?;
+    let open = attempt(dialer, learned, request, &token, TokenForm::TwoSteps, progress).await?;
     if cut {
         learned.two_steps.insert(request.upstream.clone(), ());
     }
@@ -148,10 +131,7 @@ pub(super) async fn reach(dialer: &Dialer, upstream: &Upstream) -> Result<(), Op
 }
 
 async fn token(tokens: &Tokens, request: &Request<'_>) -> Result<Token, OpenError> {
-    tokens
-        .get(request.identity, Some(request.password))
-        .await
-        .map_err(OpenError::Token)
+    tokens.get(request.identity, Some(request.password)).await.map_err(OpenError::Token)
 }
 
 async fn attempt(
@@ -163,11 +143,7 @@ async fn attempt(
     progress: &Progress,
 ) -> Result<Open, OpenError> {
     progress.enter("dial");
-    let Upstream {
-        host,
-        port,
-        security,
-    } = request.upstream;
+    let Upstream { host, port, security } = request.upstream;
     let mut io = connect(dialer, request.upstream).await?;
     let mut role = ClientRole::smtp(SmtpLogin {
         name: request.client_name.unwrap_or("[127.0.0.1]").to_owned(),
@@ -184,16 +160,11 @@ async fn attempt(
     loop {
         match pump(&mut io, &mut leftover, |input| role.step(input)).await {
             Ok(Pumped::Done(opened)) => {
-                learned
-                    .offers
-                    .insert(request.upstream.clone(), opened.extensions);
+                learned.offers.insert(request.upstream.clone(), opened.extensions);
                 return Ok(Open { io, leftover });
             }
             Ok(Pumped::StartTls) => {
-                io = dialer
-                    .start_tls(Leg::Mail, host, *port, io)
-                    .await
-                    .map_err(OpenError::Dial)?;
+                io = dialer.start_tls(Leg::Mail, host, *port, io).await.map_err(OpenError::Dial)?;
             }
             Err(PumpError::Failed(failure)) => return Err(OpenError::Dialogue(failure)),
             Err(PumpError::Closed) => return Err(OpenError::Closed(role.phase())),
@@ -204,21 +175,13 @@ async fn attempt(
 
 /// A connection on which the dialogue can begin.
 async fn connect(dialer: &Dialer, upstream: &Upstream) -> Result<Io, OpenError> {
-    let Upstream {
-        host,
-        port,
-        security,
-    } = upstream;
-    let io = dialer
-        .dial(Leg::Mail, host, *port)
-        .await
-        .map_err(OpenError::Dial)?;
+    let Upstream { host, port, security } = upstream;
+    let io = dialer.dial(Leg::Mail, host, *port).await.map_err(OpenError::Dial)?;
     match security {
         Security::StartTls => Ok(io),
-        Security::Tls => dialer
-            .start_tls(Leg::Mail, host, *port, io)
-            .await
-            .map_err(OpenError::Dial),
+        Security::Tls => {
+            dialer.start_tls(Leg::Mail, host, *port, io).await.map_err(OpenError::Dial)
+        }
     }
 }
 
@@ -252,11 +215,8 @@ impl OpenError {
 
     /// What the client is told.
     pub(super) fn refusal(&self) -> Refusal {
-        let kind = if self.is_refusal() {
-            RefusalKind::Credentials
-        } else {
-            RefusalKind::Unavailable
-        };
+        let kind =
+            if self.is_refusal() { RefusalKind::Credentials } else { RefusalKind::Unavailable };
         Refusal::new(kind, self.client_text())
     }
 
@@ -289,11 +249,9 @@ impl OpenError {
             Self::Token(error) => error.client_text(),
             Self::Dial(error) => error.summary(),
             Self::Dialogue(Failure::Rejected { reply, .. }) => match advice::for_reply(reply) {
-                Some(advice) => format!(
-                    "Upstream refused the login ({}): {}",
-                    codes(reply),
-                    advice.cause
-                ),
+                Some(advice) => {
+                    format!("Upstream refused the login ({}): {}", codes(reply), advice.cause)
+                }
                 None => format!("Upstream refused the login: {reply}"),
             },
             Self::Dialogue(failure) => failure.to_string(),

@@ -40,19 +40,13 @@ impl Visit<'_> {
     }
 
     async fn admit(&self, login: &Login) -> Result<Open, Refusal> {
-        let House {
-            gate,
-            tokens,
-            dialer,
-            learned,
-            ..
-        } = self.house;
+        let House { gate, tokens, dialer, learned, .. } = self.house;
         self.progress.account(&login.user);
         self.progress.enter("gate");
         let account = match gate.admit(&login.user, &login.password).await {
             Ok(account) => account,
             Err(shut) => {
-                self.log_shut(login, shut);
+                Self::log_shut(login, shut);
                 gate.slow_down(self.peer.ip()).await;
                 return Err(Refusal::new(
                     RefusalKind::Credentials,
@@ -60,19 +54,13 @@ impl Visit<'_> {
                 ));
             }
         };
-        let identity = Identity {
-            app: Arc::clone(&account.entra),
-            user: login.user.clone(),
-        };
+        let identity = Identity { app: Arc::clone(&account.entra), user: login.user.clone() };
         let request = Request {
             upstream: &self.listener.upstream,
             client_name: login.client_name.as_deref(),
             identity: &identity,
             password: &login.password,
-            mailbox: account
-                .mailbox
-                .for_protocol(self.listener.protocol)
-                .unwrap_or(&login.user),
+            mailbox: account.mailbox.for_protocol(self.listener.protocol).unwrap_or(&login.user),
         };
         let error = match upstream::open(tokens, dialer, learned, &request, self.progress).await {
             Ok(open) => {
@@ -97,23 +85,13 @@ impl Visit<'_> {
     }
 
     /// The client hears the same for an unknown user and a wrong password; the log does not.
-    fn log_shut(&self, login: &Login, shut: Shut) {
+    fn log_shut(login: &Login, shut: Shut) {
         let (cause, remedy) = gate_words(shut);
-        warn!(
-            event = "login_refused",
-            account = login.user,
-            cause,
-            remedy,
-            "login refused"
-        );
+        warn!(event = "login_refused", account = login.user, cause, remedy, "login refused");
     }
 
     fn log_not_opened(&self, login: &Login, error: &OpenError, refusal: &Refusal) {
-        let event = if error.is_refusal() {
-            "login_refused"
-        } else {
-            "login_unavailable"
-        };
+        let event = if error.is_refusal() { "login_refused" } else { "login_unavailable" };
         warn!(
             event,
             account = login.user,

@@ -56,14 +56,7 @@ impl Tokens {
     /// An empty cache. Renewals run as tasks of `tasks` until `stop`.
     pub fn new(courier: Courier, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let (slots, prints, http) = (DashMap::new(), Fingerprints::new(), Client::new());
-        Self(Arc::new(Inner {
-            slots,
-            prints,
-            http,
-            courier,
-            tasks,
-            stop,
-        }))
+        Self(Arc::new(Inner { slots, prints, http, courier, tasks, stop }))
     }
 
     /// A living token. `password` is what the client typed; it is needed, and judged, where the
@@ -92,21 +85,9 @@ impl Tokens {
                 self.renew_in_background(Arc::clone(&identity.app), Arc::clone(&slot));
                 Ok(token)
             }
-            Ok(Answer::Refused {
-                error,
-                description,
-                aadsts,
-            }) => {
+            Ok(Answer::Refused { error, description, aadsts }) => {
                 let by_password = proof.is_some();
-                slot.refuse(
-                    proof,
-                    Refused {
-                        error,
-                        description,
-                        aadsts,
-                        by_password,
-                    },
-                )
+                slot.refuse(&proof, Refused { error, description, aadsts, by_password })
             }
             Ok(Answer::Transient { what, retry_after }) => {
                 slot.fail(&proof, unusable(&what), retry_after)
@@ -142,11 +123,7 @@ impl Tokens {
         if slots.len() > SWEEP_ABOVE {
             slots.retain(|_, slot| slot.is_worth_keeping());
         }
-        Arc::clone(
-            &slots
-                .entry(key(identity))
-                .or_insert_with(|| Arc::new(Slot::new())),
-        )
+        Arc::clone(&slots.entry(key(identity)).or_insert_with(|| Arc::new(Slot::new())))
     }
 
     /// One request and its answer. The error is of the way, not of Entra.
@@ -157,19 +134,10 @@ impl Tokens {
         };
         match timeout(REQUEST_LIMIT, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(CourierError {
-                what,
-                remedy,
-                summary,
-            })) => Err(TokenError::Unavailable {
-                what,
-                remedy,
-                summary,
-            }),
-            Err(_) => Err(unusable(&format!(
-                "no answer within {} s",
-                REQUEST_LIMIT.as_secs()
-            ))),
+            Ok(Err(CourierError { what, remedy, summary })) => {
+                Err(TokenError::Unavailable { what, remedy, summary })
+            }
+            Err(_) => Err(unusable(&format!("no answer within {} s", REQUEST_LIMIT.as_secs()))),
         }
     }
 
@@ -186,21 +154,14 @@ impl Tokens {
     }
 
     async fn keep_renewing(&self, app: &EntraApp, slot: &Slot) {
-        let Some(Renewal {
-            mut generation,
-            mut at,
-        }) = slot.renewal()
-        else {
+        let Some(Renewal { mut generation, mut at }) = slot.renewal() else {
             return;
         };
         let mut backoff = FIRST_BACKOFF;
         loop {
             sleep_until(at).await;
             if slot.unused_for() > RENEWED_WHILE_USED {
-                debug!(
-                    app = app.name,
-                    "token no longer renewed: nobody has used it for long"
-                );
+                debug!(app = app.name, "token no longer renewed: nobody has used it for long");
                 return;
             }
             let _turn = slot.turn.lock().await;
@@ -231,22 +192,14 @@ impl Tokens {
                     (generation, at, backoff) = (renewal.generation, renewal.at, FIRST_BACKOFF);
                     continue;
                 }
-                Ok(Answer::Refused {
-                    error,
-                    description,
-                    aadsts,
-                }) => {
+                Ok(Answer::Refused { error, description, aadsts }) => {
                     warn!(
                         event = "token_renewal_refused",
                         app = app.name,
                         error,
                         description,
-                        cause = aadsts
-                            .and_then(advice::for_aadsts)
-                            .map(|advice| advice.cause),
-                        remedy = aadsts
-                            .and_then(advice::for_aadsts)
-                            .map(|advice| advice.remedy),
+                        cause = aadsts.and_then(advice::for_aadsts).map(|advice| advice.cause),
+                        remedy = aadsts.and_then(advice::for_aadsts).map(|advice| advice.remedy),
                         "token not renewed; it is served until it ends",
                     );
                     if refresh.is_some() {
@@ -276,11 +229,9 @@ impl Tokens {
 fn key(identity: &Identity) -> String {
     match identity.app.grant {
         Grant::ClientCredentials { .. } => identity.app.name.clone(),
-        Grant::Password { .. } => format!(
-            "{}\0{}",
-            identity.app.name,
-            identity.user.to_ascii_lowercase()
-        ),
+        Grant::Password { .. } => {
+            format!("{}\0{}", identity.app.name, identity.user.to_ascii_lowercase())
+        }
     }
 }
 

@@ -80,38 +80,21 @@ pub async fn read(response: Response) -> Answer {
     let retry_after = retry_after(&response);
     match response.bytes().await {
         Ok(body) => interpret(status, retry_after, &body),
-        Err(_) => Answer::Transient {
-            what: "the answer broke off".to_owned(),
-            retry_after,
-        },
+        Err(_) => Answer::Transient { what: "the answer broke off".to_owned(), retry_after },
     }
 }
 
 fn interpret(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Answer {
     let overloaded = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        );
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     if status.is_success() {
         return match serde_json::from_slice::<Success>(body) {
             Ok(success) => granted(success),
-            Err(_) => Answer::Transient {
-                what: not_json(status, body),
-                retry_after,
-            },
+            Err(_) => Answer::Transient { what: not_json(status, body), retry_after },
         };
     }
-    let Ok(Failure {
-        error,
-        error_description,
-        error_codes,
-    }) = serde_json::from_slice(body)
-    else {
-        return Answer::Transient {
-            what: not_json(status, body),
-            retry_after,
-        };
+    let Ok(Failure { error, error_description, error_codes }) = serde_json::from_slice(body) else {
+        return Answer::Transient { what: not_json(status, body), retry_after };
     };
     let error = one_line(&error, 60);
     let description = first_sentence(&error_description.unwrap_or_default());
@@ -123,54 +106,31 @@ fn interpret(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> 
     }
     if status.is_redirection() {
         return Answer::Transient {
-            what: format!(
-                "HTTP {}, a redirect, which is not followed",
-                status.as_u16()
-            ),
+            what: format!("HTTP {}, a redirect, which is not followed", status.as_u16()),
             retry_after,
         };
     }
-    let listed = error_codes
-        .first()
-        .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
-    let aadsts = listed
-        .and_then(|code| u32::try_from(code).ok())
-        .or_else(|| aadsts(&description));
-    Answer::Refused {
-        error,
-        description,
-        aadsts,
-    }
+    let listed =
+        error_codes.first().and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
+    let aadsts = listed.and_then(|code| u32::try_from(code).ok()).or_else(|| aadsts(&description));
+    Answer::Refused { error, description, aadsts }
 }
 
 fn granted(success: Success) -> Answer {
     use secrecy::ExposeSecret;
-    let nonsense = |what: &str| Answer::Transient {
-        what: what.to_owned(),
-        retry_after: None,
-    };
-    if success
-        .token_type
-        .is_some_and(|kind| !kind.eq_ignore_ascii_case("Bearer"))
-    {
+    let nonsense = |what: &str| Answer::Transient { what: what.to_owned(), retry_after: None };
+    if success.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("Bearer")) {
         return nonsense("the answer holds a token that is no bearer token");
     }
     let token = success.access_token.expose_secret();
     if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
         return nonsense("the answer holds a token that cannot be one");
     }
-    let life = success
-        .expires_in
-        .map_or(UNSTATED_LIFE, Duration::from_secs)
-        .min(LONGEST_LIFE);
+    let life = success.expires_in.map_or(UNSTATED_LIFE, Duration::from_secs).min(LONGEST_LIFE);
     if life.is_zero() {
         return nonsense("the answer holds a token that has expired");
     }
-    Answer::Granted(Granted {
-        access: success.access_token,
-        life,
-        refresh: success.refresh_token,
-    })
+    Answer::Granted(Granted { access: success.access_token, life, refresh: success.refresh_token })
 }
 
 /// Seconds as a number or a string; nonsense counts as unstated.
@@ -204,12 +164,8 @@ fn not_json(status: StatusCode, body: &[u8]) -> String {
         return format!("HTTP {status} with an empty body");
     }
     if trimmed.starts_with('<') {
-        let title = trimmed
-            .split_once("<title>")
-            .or_else(|| trimmed.split_once("<TITLE>"));
-        let title = title
-            .and_then(|(_, rest)| rest.split('<').next())
-            .unwrap_or("no title");
+        let title = trimmed.split_once("<title>").or_else(|| trimmed.split_once("<TITLE>"));
+        let title = title.and_then(|(_, rest)| rest.split('<').next()).unwrap_or("no title");
         let title = one_line(title.trim(), 80);
         return format!(
             "HTTP {status} with an HTML page (\"{title}\"), probably of a proxy in between"
@@ -227,15 +183,10 @@ fn first_sentence(description: &str) -> String {
 /// The number in `AADSTS50126: ...`.
 fn aadsts(description: &str) -> Option<u32> {
     let (_, rest) = description.split_once("AADSTS")?;
-    let end = rest
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
     rest.get(..end)?.parse().ok()
 }
 
 fn one_line(text: &str, limit: usize) -> String {
-    text.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(limit)
-        .collect()
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limit).collect()
 }

@@ -20,24 +20,14 @@ pub(super) fn first(
         Grant::ClientCredentials { secret } => post(
             http,
             app,
-            &[
-                ("grant_type", "client_credentials"),
-                ("client_secret", secret.expose_secret()),
-            ],
+            &[("grant_type", "client_credentials"), ("client_secret", secret.expose_secret())],
         ),
         // RFC 6749 section 4.3.2
         Grant::Password { secret } => {
             let password = password.ok_or(TokenError::NoPassword)?.expose_secret();
-            let mut fields = vec![
-                ("grant_type", "password"),
-                ("username", user),
-                ("password", password),
-            ];
-            fields.extend(
-                secret
-                    .as_ref()
-                    .map(|secret| ("client_secret", secret.expose_secret())),
-            );
+            let mut fields =
+                vec![("grant_type", "password"), ("username", user), ("password", password)];
+            fields.extend(secret.as_ref().map(|secret| ("client_secret", secret.expose_secret())));
             post(http, app, &fields)
         }
     }
@@ -49,30 +39,18 @@ pub(super) fn refresh(
     app: &EntraApp,
     refresh: &SecretString,
 ) -> Result<Request, TokenError> {
-    let mut fields = vec![
-        ("grant_type", "refresh_token"),
-        ("refresh_token", refresh.expose_secret()),
-    ];
-    if let Grant::Password {
-        secret: Some(secret),
-    } = &app.grant
-    {
+    let mut fields =
+        vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose_secret())];
+    if let Grant::Password { secret: Some(secret) } = &app.grant {
         fields.push(("client_secret", secret.expose_secret()));
     }
     post(http, app, &fields)
 }
 
 fn post(http: &Client, app: &EntraApp, fields: &[(&str, &str)]) -> Result<Request, TokenError> {
-    let mut form = vec![
-        ("client_id", app.client_id.as_str()),
-        ("scope", app.scope.as_str()),
-    ];
+    let mut form = vec![("client_id", app.client_id.as_str()), ("scope", app.scope.as_str())];
     form.extend_from_slice(fields);
-    let request = http
-        .post(app.token_url())
-        .header(ACCEPT, "application/json")
-        .form(&form)
-        .build();
+    let request = http.post(app.token_url()).header(ACCEPT, "application/json").form(&form).build();
     request.map_err(|error| TokenError::Unavailable {
         what: format!(
             "the request to {} cannot be built: {}",

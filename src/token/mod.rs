@@ -1,6 +1,6 @@
 //! Entra access tokens: asking for them, and keeping them.
 //!
-//! [`grant`] writes the requests, [`entra`] reads the answers, [`cache`] decides when to ask. How
+//! `grant` writes the requests, [`entra`] reads the answers, [`cache`] decides when to ask. How
 //! a request travels is not known here: a [`Courier`] carries it. Decisions rest on the HTTP
 //! status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS numbers only choose the
 //! words, because Microsoft may change them.
@@ -166,9 +166,7 @@ impl TokenError {
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(Refused {
-                error, description, ..
-            }) => {
+            Self::Refused(Refused { error, description, .. }) => {
                 write!(f, "Entra refused the credential: {error}: {description}")
             }
             Self::Unavailable { what, .. } => write!(f, "no token: {what}"),

@@ -85,18 +85,9 @@ pub(super) struct Renewal {
 impl Slot {
     pub(super) fn new() -> Self {
         let (refused, used) = (VecDeque::new(), Instant::now());
-        let state = State {
-            live: None,
-            refused,
-            not_before: None,
-            generation: 0,
-            forced: None,
-            used,
-        };
-        Self {
-            turn: tokio::sync::Mutex::new(()),
-            state: Mutex::new(state),
-        }
+        let state =
+            State { live: None, refused, not_before: None, generation: 0, forced: None, used };
+        Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
     /// The answer that needs no request, if there is one.
@@ -120,11 +111,7 @@ impl Slot {
         match &state.not_before {
             Some((moment, error)) if now < *moment => {
                 let error = error.clone();
-                Some(
-                    state
-                        .served(proof)
-                        .map_or(Err(error), |live| Ok(live.token.clone())),
-                )
+                Some(state.served(proof).map_or(Err(error), |live| Ok(live.token.clone())))
             }
             _ => None,
         }
@@ -135,18 +122,9 @@ impl Slot {
         let now = Instant::now();
         let mut state = self.lock();
         state.generation += 1;
-        let usable = granted
-            .life
-            .saturating_sub(LAST_MOMENTS.min(granted.life / 10));
-        let expires = Expiry {
-            monotonic: now + usable,
-            wall: SystemTime::now() + usable,
-        };
-        let token = Token {
-            secret: granted.access.into(),
-            generation: state.generation,
-            expires,
-        };
+        let usable = granted.life.saturating_sub(LAST_MOMENTS.min(granted.life / 10));
+        let expires = Expiry { monotonic: now + usable, wall: SystemTime::now() + usable };
+        let token = Token { secret: granted.access.into(), generation: state.generation, expires };
         // A life shorter than twice the margin is renewed at half of it.
         let renew_at = now + granted.life.saturating_sub(margin).max(granted.life / 2);
         let same = state.live.take().filter(|live| live.proof == proof);
@@ -155,51 +133,31 @@ impl Slot {
         let refresh = granted.refresh.or(same.and_then(|live| live.refresh));
         state.refused.retain(|refusal| refusal.proof != proof);
         state.not_before = None;
-        state.live = Some(Live {
-            token: token.clone(),
-            proof,
-            accepted,
-            refresh,
-            renew_at,
-            suspect: false,
-        });
+        state.live =
+            Some(Live { token: token.clone(), proof, accepted, refresh, renew_at, suspect: false });
         token
     }
 
     /// Entra accepted the password itself, now. Needs the turn.
     pub(super) fn accept(&self, proof: &Proof) {
-        if let Some(live) = self
-            .lock()
-            .live
-            .as_mut()
-            .filter(|live| live.proof == *proof)
-        {
+        if let Some(live) = self.lock().live.as_mut().filter(|live| live.proof == *proof) {
             live.accepted = Instant::now();
         }
     }
 
     /// Entra refused this proof. A refused acceptance ends at once (I1); others stand (I2).
     /// An app's living token is served even then: its secret may just have been rotated.
-    pub(super) fn refuse(&self, proof: Proof, refused: Refused) -> Result<Token, TokenError> {
+    pub(super) fn refuse(&self, proof: &Proof, refused: Refused) -> Result<Token, TokenError> {
         let error = TokenError::Refused(refused);
         let at = Instant::now();
         let mut state = self.lock();
-        if proof.is_some() && state.live.as_ref().is_some_and(|live| live.proof == proof) {
+        if proof.is_some() && state.live.as_ref().is_some_and(|live| live.proof == *proof) {
             state.live = None;
         }
         let forgotten = GUESSES_WITHIN.max(REFUSED_FOR);
-        state
-            .refused
-            .retain(|refusal| refusal.proof != proof && at < refusal.at + forgotten);
-        state.refused.push_back(Refusal {
-            proof: proof.clone(),
-            at,
-            error: error.clone(),
-        });
-        state
-            .served(&proof)
-            .map(|live| live.token.clone())
-            .ok_or(error)
+        state.refused.retain(|refusal| refusal.proof != *proof && at < refusal.at + forgotten);
+        state.refused.push_back(Refusal { proof: proof.clone(), at, error: error.clone() });
+        state.served(proof).map(|live| live.token.clone()).ok_or(error)
     }
 
     /// No answer from Entra: a living token is served, else those who wait share the failure.
@@ -210,14 +168,8 @@ impl Slot {
         wait: Option<Duration>,
     ) -> Result<Token, TokenError> {
         let mut state = self.lock();
-        state.not_before = Some((
-            Instant::now() + wait.unwrap_or(SHARED_FAILURE),
-            error.clone(),
-        ));
-        state
-            .served(proof)
-            .map(|live| live.token.clone())
-            .ok_or(error)
+        state.not_before = Some((Instant::now() + wait.unwrap_or(SHARED_FAILURE), error.clone()));
+        state.served(proof).map(|live| live.token.clone()).ok_or(error)
     }
 
     /// The provider refused this token: whether the next asker gets another one.
@@ -225,10 +177,8 @@ impl Slot {
         let now = Instant::now();
         let mut state = self.lock();
         let forced = state.forced;
-        let Some(live) = state
-            .live
-            .as_mut()
-            .filter(|live| live.token.generation == token.generation)
+        let Some(live) =
+            state.live.as_mut().filter(|live| live.token.generation == token.generation)
         else {
             return true; // replaced already
         };
@@ -244,10 +194,7 @@ impl Slot {
     pub(super) fn renewal(&self) -> Option<Renewal> {
         let state = self.lock();
         let live = state.live.as_ref()?;
-        Some(Renewal {
-            generation: live.token.generation,
-            at: live.renew_at,
-        })
+        Some(Renewal { generation: live.token.generation, at: live.renew_at })
     }
 
     /// Proof and refresh token of the living token of this generation; `None` if there is another
@@ -273,11 +220,8 @@ impl Slot {
 
     /// Entra takes the refresh token no more; the next login brings the password.
     pub(super) fn drop_refresh(&self, generation: u64) {
-        if let Some(live) = self
-            .lock()
-            .live
-            .as_mut()
-            .filter(|live| live.token.generation == generation)
+        if let Some(live) =
+            self.lock().live.as_mut().filter(|live| live.token.generation == generation)
         {
             live.refresh = None;
         }
@@ -291,15 +235,10 @@ impl Slot {
 impl State {
     /// The living token, for its own proof (I1).
     fn served(&self, proof: &Proof) -> Option<&Live> {
-        self.live
-            .as_ref()
-            .filter(|live| live.proof == *proof && live.token.lives())
+        self.live.as_ref().filter(|live| live.proof == *proof && live.token.lives())
     }
 
     fn guesses(&self, now: Instant) -> usize {
-        self.refused
-            .iter()
-            .filter(|refusal| now < refusal.at + GUESSES_WITHIN)
-            .count()
+        self.refused.iter().filter(|refusal| now < refusal.at + GUESSES_WITHIN).count()
     }
 }

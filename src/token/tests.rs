@@ -54,16 +54,8 @@ struct Entra {
 impl Entra {
     fn new(script: &[Say]) -> (Arc<Self>, Tokens) {
         let script = Mutex::new(script.to_vec().into());
-        let entra = Arc::new(Self {
-            script,
-            asked: AtomicUsize::new(0),
-            bodies: Mutex::default(),
-        });
-        let tokens = Tokens::new(
-            entra.courier(),
-            TaskTracker::new(),
-            CancellationToken::new(),
-        );
+        let entra = Arc::new(Self { script, asked: AtomicUsize::new(0), bodies: Mutex::default() });
+        let tokens = Tokens::new(entra.courier(), TaskTracker::new(), CancellationToken::new());
         (entra, tokens)
     }
 
@@ -81,22 +73,11 @@ impl Entra {
             let entra = Arc::clone(&entra);
             Box::pin(async move {
                 let number = entra.asked.fetch_add(1, Ordering::SeqCst) + 1;
-                let body = request
-                    .body()
-                    .and_then(reqwest::Body::as_bytes)
-                    .unwrap_or_default();
-                entra
-                    .bodies
-                    .lock()
-                    .unwrap()
-                    .push(String::from_utf8_lossy(body).into_owned());
+                let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+                entra.bodies.lock().unwrap().push(String::from_utf8_lossy(body).into_owned());
                 let say = {
                     let mut script = entra.script.lock().unwrap();
-                    if script.len() > 1 {
-                        script.pop_front().unwrap()
-                    } else {
-                        script[0].clone()
-                    }
+                    if script.len() > 1 { script.pop_front().unwrap() } else { script[0].clone() }
                 };
                 sleep(Duration::from_millis(50)).await; // a request takes a moment
                 say.answer(number).await
@@ -111,11 +92,7 @@ impl Say {
             Self::Token(life) => (200, token_json(number, life, ""), None),
             Self::WithRefresh(life) => (
                 200,
-                token_json(
-                    number,
-                    life,
-                    &format!(r#","refresh_token":"refresh-{number}""#),
-                ),
+                token_json(number, life, &format!(r#","refresh_token":"refresh-{number}""#)),
                 None,
             ),
             Self::Body(status, body) => (status, body.to_owned(), None),
@@ -155,19 +132,11 @@ fn identity(grant: Grant, user: &str) -> Identity {
         scope: "scope/.default".to_owned(),
         token_expiry_margin: Duration::from_secs(600),
     });
-    Identity {
-        app,
-        user: user.to_owned(),
-    }
+    Identity { app, user: user.to_owned() }
 }
 
 fn app() -> Identity {
-    identity(
-        Grant::ClientCredentials {
-            secret: "s3cret+&".into(),
-        },
-        "",
-    )
+    identity(Grant::ClientCredentials { secret: "s3cret+&".into() }, "")
 }
 
 fn user() -> Identity {
@@ -215,10 +184,7 @@ async fn a_hundred_logins_share_one_failure() {
         logins.spawn(async move {
             let error = tokens.get(&identity, None).await.unwrap_err();
             assert!(!error.is_refusal());
-            assert!(
-                error.to_string().contains("proxy p:8080 answered 403"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("proxy p:8080 answered 403"), "{error}");
         });
     }
     logins.close();
@@ -230,9 +196,9 @@ async fn a_hundred_logins_share_one_failure() {
 async fn a_cancelled_leader_passes_the_turn_on() {
     let (entra, tokens) = Entra::new(&[Say::Hang, Say::Token(3600)]);
     let identity = app();
-    let leader = timeout(seconds(1), tokens.get(&identity, None));
-    let follower = tokens.get(&identity, None);
-    let (led, followed) = tokio::join!(leader, follower);
+    let first = timeout(seconds(1), tokens.get(&identity, None));
+    let second = tokens.get(&identity, None);
+    let (led, followed) = tokio::join!(first, second);
     assert!(led.is_err());
     assert_eq!(text(followed), "token-2");
     assert_eq!(entra.asked(), 2);
@@ -254,11 +220,7 @@ async fn a_token_is_renewed_ahead_so_that_no_login_waits() {
     assert!((24..=32).contains(&asked), "{asked} requests a day");
     let start = Instant::now();
     tokens.get(&identity, None).await.unwrap();
-    assert_eq!(
-        start.elapsed(),
-        Duration::ZERO,
-        "nor after a day without logins"
-    );
+    assert_eq!(start.elapsed(), Duration::ZERO, "nor after a day without logins");
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,26 +245,17 @@ async fn a_short_lived_token_is_renewed_at_half_its_life() {
 
 #[tokio::test(start_paused = true)]
 async fn while_renewal_fails_the_living_token_is_served_and_never_an_expired_one() {
-    let (entra, tokens) = Entra::new(&[
-        Say::Token(3600),
-        Say::Body(503, "<html><title>Oops</title>"),
-    ]);
+    let (entra, tokens) =
+        Entra::new(&[Say::Token(3600), Say::Body(503, "<html><title>Oops</title>")]);
     let identity = app();
     tokens.get(&identity, None).await.unwrap();
     sleep(seconds(3580)).await;
-    assert!(
-        entra.asked() > 3,
-        "renewal was tried again: {}",
-        entra.asked()
-    );
+    assert!(entra.asked() > 3, "renewal was tried again: {}", entra.asked());
     assert!(entra.asked() < 30, "with growing waits: {}", entra.asked());
     assert_eq!(text(tokens.get(&identity, None).await), "token-1");
     sleep(seconds(20)).await;
     let error = tokens.get(&identity, None).await.unwrap_err();
-    assert!(
-        !error.is_refusal() && error.to_string().contains("Oops"),
-        "{error}"
-    );
+    assert!(!error.is_refusal() && error.to_string().contains("Oops"), "{error}");
     entra.now_says(&[Say::Token(3600)]);
     sleep(seconds(3)).await;
     tokens.get(&identity, None).await.unwrap();
@@ -314,15 +267,8 @@ async fn a_refused_credential_is_not_asked_again_for_a_minute() {
     let identity = app();
     for _ in 0..10 {
         let error = tokens.get(&identity, None).await.unwrap_err();
-        assert!(
-            error.is_refusal() && error.aadsts() == Some(7_000_215),
-            "{error}"
-        );
-        assert!(
-            error.client_text().contains("AADSTS7000215"),
-            "{}",
-            error.client_text()
-        );
+        assert!(error.is_refusal() && error.aadsts() == Some(7_000_215), "{error}");
+        assert!(error.client_text().contains("AADSTS7000215"), "{}", error.client_text());
     }
     assert_eq!(entra.asked(), 1);
     sleep(seconds(60)).await;
@@ -370,14 +316,8 @@ async fn a_token_that_the_upstream_rejects_is_fetched_anew_once_a_minute() {
     assert!(tokens.rejected(&identity, &first));
     let second = tokens.get(&identity, None).await.unwrap();
     assert_eq!(second.secret().expose_secret(), "token-2");
-    assert!(
-        tokens.rejected(&identity, &first),
-        "another has replaced it already"
-    );
-    assert!(
-        !tokens.rejected(&identity, &second),
-        "not twice in a minute"
-    );
+    assert!(tokens.rejected(&identity, &first), "another has replaced it already");
+    assert!(!tokens.rejected(&identity, &second), "not twice in a minute");
     assert_eq!(text(tokens.get(&identity, None).await), "token-2");
     assert_eq!(entra.asked(), 2);
     sleep(seconds(60)).await;
@@ -397,10 +337,7 @@ async fn a_rejected_token_is_still_served_where_no_other_can_be_had() {
 async fn a_cached_token_never_lets_a_wrong_password_in() {
     let (entra, tokens) = Entra::new(&[Say::Token(3600), WRONG_PASSWORD]);
     let identity = user();
-    assert_eq!(
-        text(tokens.get(&identity, Some(&pw("right"))).await),
-        "token-1"
-    );
+    assert_eq!(text(tokens.get(&identity, Some(&pw("right"))).await), "token-1");
     let error = tokens.get(&identity, Some(&pw("wrong"))).await.unwrap_err();
     assert!(error.is_refusal() && error.blames_the_password());
     assert_eq!(
@@ -409,10 +346,7 @@ async fn a_cached_token_never_lets_a_wrong_password_in() {
         "a typo evicts nothing"
     );
     assert!(tokens.get(&identity, Some(&pw("wrong"))).await.is_err());
-    assert!(matches!(
-        tokens.get(&identity, None).await,
-        Err(TokenError::NoPassword)
-    ));
+    assert!(matches!(tokens.get(&identity, None).await, Err(TokenError::NoPassword)));
     assert_eq!(entra.asked(), 2);
     let asked = entra.bodies.lock().unwrap()[0].clone();
     assert!(
@@ -439,15 +373,9 @@ async fn a_changed_password_works_at_once_and_ends_the_old_one() {
     let (_, tokens) = Entra::new(&[Say::Token(3600), Say::Token(3600), WRONG_PASSWORD]);
     let identity = user();
     tokens.get(&identity, Some(&pw("old"))).await.unwrap();
-    assert_eq!(
-        text(tokens.get(&identity, Some(&pw("new"))).await),
-        "token-2"
-    );
+    assert_eq!(text(tokens.get(&identity, Some(&pw("new"))).await), "token-2");
     assert!(tokens.get(&identity, Some(&pw("old"))).await.is_err());
-    assert_eq!(
-        text(tokens.get(&identity, Some(&pw("new"))).await),
-        "token-2"
-    );
+    assert_eq!(text(tokens.get(&identity, Some(&pw("new"))).await), "token-2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -456,24 +384,13 @@ async fn guessing_is_held_before_entra_locks_the_account_and_the_right_password_
     let identity = user();
     tokens.get(&identity, Some(&pw("right"))).await.unwrap();
     for guess in 0..20 {
-        assert!(
-            tokens
-                .get(&identity, Some(&pw(&format!("guess {guess}"))))
-                .await
-                .is_err()
-        );
+        assert!(tokens.get(&identity, Some(&pw(&format!("guess {guess}")))).await.is_err());
     }
     assert_eq!(entra.asked(), 6, "five guesses went to Entra");
-    assert!(matches!(
-        tokens.get(&identity, Some(&pw("more"))).await,
-        Err(TokenError::Held)
-    ));
+    assert!(matches!(tokens.get(&identity, Some(&pw("more"))).await, Err(TokenError::Held)));
     assert!(tokens.get(&identity, Some(&pw("right"))).await.is_ok());
     sleep(seconds(600)).await;
-    assert!(!matches!(
-        tokens.get(&identity, Some(&pw("more"))).await,
-        Err(TokenError::Held)
-    ));
+    assert!(!matches!(tokens.get(&identity, Some(&pw("more"))).await, Err(TokenError::Held)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -489,19 +406,9 @@ async fn a_users_token_is_renewed_with_its_refresh_token() {
         "{}",
         bodies[1]
     );
-    assert!(
-        bodies[2].contains("refresh_token=refresh-2"),
-        "the rotated one: {}",
-        bodies[2]
-    );
-    assert!(
-        bodies[1..].iter().all(|body| !body.contains("right")),
-        "the password is not kept"
-    );
-    assert_eq!(
-        text(tokens.get(&identity, Some(&pw("right"))).await),
-        "token-3"
-    );
+    assert!(bodies[2].contains("refresh_token=refresh-2"), "the rotated one: {}", bodies[2]);
+    assert!(bodies[1..].iter().all(|body| !body.contains("right")), "the password is not kept");
+    assert_eq!(text(tokens.get(&identity, Some(&pw("right"))).await), "token-3");
 }
 
 #[tokio::test(start_paused = true)]
@@ -515,10 +422,7 @@ async fn a_refused_refresh_token_leaves_the_token_to_its_end() {
     tokens.get(&identity, Some(&pw("right"))).await.unwrap();
     sleep(seconds(3500)).await;
     assert_eq!(entra.asked(), 2, "refused once, not asked again");
-    assert_eq!(
-        text(tokens.get(&identity, Some(&pw("right"))).await),
-        "token-1"
-    );
+    assert_eq!(text(tokens.get(&identity, Some(&pw("right"))).await), "token-1");
     sleep(seconds(200)).await;
     assert_eq!(
         text(tokens.get(&identity, Some(&pw("right"))).await),
@@ -536,19 +440,13 @@ async fn an_accepted_password_is_asked_about_again_after_half_a_day() {
     assert!(tokens.get(&identity, Some(&pw("right"))).await.is_ok());
     assert_eq!(entra.asked(), 1);
     sleep(seconds(61)).await;
-    assert!(
-        tokens.get(&identity, Some(&pw("right"))).await.is_err(),
-        "changed meanwhile"
-    );
+    assert!(tokens.get(&identity, Some(&pw("right"))).await.is_err(), "changed meanwhile");
 }
 
 #[tokio::test(start_paused = true)]
 async fn user_names_differ_and_their_case_does_not() {
     let (entra, tokens) = Entra::new(&[Say::Token(3600)]);
-    let (ann, upper) = (
-        user(),
-        identity(Grant::Password { secret: None }, "ANN@contoso.example"),
-    );
+    let (ann, upper) = (user(), identity(Grant::Password { secret: None }, "ANN@contoso.example"));
     let bob = identity(Grant::Password { secret: None }, "bob@contoso.example");
     assert_eq!(text(tokens.get(&ann, Some(&pw("x"))).await), "token-1");
     assert_eq!(text(tokens.get(&upper, Some(&pw("x"))).await), "token-1");
@@ -556,17 +454,16 @@ async fn user_names_differ_and_their_case_does_not() {
     assert_eq!(entra.asked(), 2);
 }
 
+/// Status, body, and whether the error is a refusal and by which code; none: a token.
+type Row = (u16, &'static str, Option<(bool, Option<u32>)>);
+
 #[tokio::test(start_paused = true)]
 async fn answers_of_every_kind_are_read() {
     let refused = |code| Some((true, Some(code)));
     let refused_without_code = Some((true, None));
     let transient = Some((false, None));
-    let rows: &[(u16, &'static str, Option<(bool, Option<u32>)>)] = &[
-        (
-            200,
-            r#"{"access_token":"a.b.c","token_type":"Bearer","expires_in":3599}"#,
-            None,
-        ),
+    let rows: &[Row] = &[
+        (200, r#"{"access_token":"a.b.c","token_type":"Bearer","expires_in":3599}"#, None),
         (
             200,
             r#"{"access_token":"a.b.c","token_type":"bearer","expires_in":"3599","expires_on":"1"}"#,
@@ -574,28 +471,16 @@ async fn answers_of_every_kind_are_read() {
         ),
         (200, r#"{"access_token":"a.b.c"}"#, None),
         (200, r#"{"access_token":"a.b.c","expires_in":null}"#, None),
-        (
-            200,
-            r#"{"access_token":"a.b.c","expires_in":99999999999999999999}"#,
-            None,
-        ),
+        (200, r#"{"access_token":"a.b.c","expires_in":99999999999999999999}"#, None),
         (200, r#"{"access_token":"a.b.c","expires_in":0}"#, transient),
-        (
-            200,
-            r#"{"access_token":"a.b.c","expires_in":-5}"#,
-            transient,
-        ),
+        (200, r#"{"access_token":"a.b.c","expires_in":-5}"#, transient),
         (200, r#"{"access_token":""}"#, transient),
         (200, r#"{"access_token":"a\r\nb"}"#, transient),
         (200, r#"{"access_token":"a","token_type":"mac"}"#, transient),
         (200, r#"{"token_type":"Bearer"}"#, transient),
         (200, r#"{"access_token":"a.b"#, transient),
         (200, "", transient),
-        (
-            200,
-            "<html><head><title>Sign in to the proxy</title></head>",
-            transient,
-        ),
+        (200, "<html><head><title>Sign in to the proxy</title></head>", transient),
         (302, "", transient),
         (400, "<html>no</html>", transient),
         (
@@ -608,27 +493,11 @@ async fn answers_of_every_kind_are_read() {
             r#"{"error":"invalid_scope","error_description":"AADSTS70011: scope\r\nTrace ID: 1"}"#,
             refused(70_011),
         ),
-        (
-            400,
-            r#"{"error":"invalid_request","error_codes":["900023"]}"#,
-            refused(900_023),
-        ),
-        (
-            401,
-            r#"{"error":"invalid_client","error_codes":[7000222]}"#,
-            refused(7_000_222),
-        ),
+        (400, r#"{"error":"invalid_request","error_codes":["900023"]}"#, refused(900_023)),
+        (401, r#"{"error":"invalid_client","error_codes":[7000222]}"#, refused(7_000_222)),
         (400, r#"{"error":"something_new"}"#, refused_without_code),
-        (
-            400,
-            r#"{"error":"temporarily_unavailable","error_codes":[90033]}"#,
-            transient,
-        ),
-        (
-            429,
-            r#"{"error":"temporarily_unavailable","error_codes":[90055]}"#,
-            transient,
-        ),
+        (400, r#"{"error":"temporarily_unavailable","error_codes":[90033]}"#, transient),
+        (429, r#"{"error":"temporarily_unavailable","error_codes":[90055]}"#, transient),
         (500, r#"{"error":"server_error"}"#, transient),
         (503, "Service Unavailable", transient),
         (408, "", transient),

@@ -37,9 +37,7 @@ impl MakeWriter<'_> for Text {
 #[tokio::test] // one thread: the subscriber is this thread's
 async fn no_secret_is_logged_at_any_level() {
     let text = Text::default();
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_writer(text.clone());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(text.clone());
     let _guard = tracing::subscriber::set_default(registry().with(layer));
 
     let stage = Stage::new().await;
@@ -60,11 +58,7 @@ async fn no_secret_is_logged_at_any_level() {
     stage.client().await.log_in(USER, PASSWORD).await;
     world.disarm();
     world.arm(TokenFault::HtmlPage);
-    stage
-        .client()
-        .await
-        .log_in("mfa@contoso.com", PASSWORD)
-        .await;
+    stage.client().await.log_in("mfa@contoso.com", PASSWORD).await;
     stage.ended().await;
 
     let log = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
@@ -90,10 +84,7 @@ async fn no_secret_is_logged_at_any_level() {
             let whole = BASE64_STANDARD.encode(format!("{}{canary}", "x".repeat(offset)));
             whole.get(4..whole.len() - 4).unwrap_or_default().to_owned()
         });
-        for form in [canary.to_owned()]
-            .into_iter()
-            .chain(encoded.filter(|form| form.len() >= 6))
-        {
+        for form in [canary.to_owned()].into_iter().chain(encoded.filter(|form| form.len() >= 6)) {
             let found = log.find(&form).map(|at| &log[at.saturating_sub(200)..at]);
             assert!(found.is_none(), "{canary} as {form} behind: {found:?}");
         }

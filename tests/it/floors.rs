@@ -27,15 +27,7 @@ const FLOORS: [(&str, u8); 13] = [
 const STRANGERS: [(&str, &[&str]); 5] = [
     (
         "mail",
-        &[
-            "tokio",
-            "tokio_util",
-            "tokio_rustls",
-            "tracing",
-            "reqwest",
-            "std::time",
-            "std::net",
-        ],
+        &["tokio", "tokio_util", "tokio_rustls", "tracing", "reqwest", "std::time", "std::net"],
     ),
     ("advice", &["tokio", "tracing", "reqwest"]),
     ("secret", &["tokio", "tracing", "std::time"]),
@@ -69,10 +61,7 @@ fn imports_go_down_only() {
     let (mut edges, mut wrong) = (0, Vec::new());
     for source in sources() {
         let Some(floor) = floors.get(source.room.as_str()) else {
-            panic!(
-                "{}: a room without a floor; give it one in FLOORS",
-                source.path.display()
-            );
+            panic!("{}: a room without a floor; give it one in FLOORS", source.path.display());
         };
         for import in imports(&source.code) {
             edges += 1;
@@ -95,10 +84,7 @@ fn imports_go_down_only() {
             }
         }
     }
-    assert!(
-        edges > 40,
-        "only {edges} imports found: the test reads nothing"
-    );
+    assert!(edges > 40, "only {edges} imports found: the test reads nothing");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -116,11 +102,7 @@ fn rooms_do_not_know_strangers() {
                 let found = ["use ", " ", "(", "&", "<", "\n"]
                     .iter()
                     .any(|before| code.contains(&format!("{before}{stranger}::")));
-                assert!(
-                    !found,
-                    "{}: {room} must never know {stranger}",
-                    source.path.display()
-                );
+                assert!(!found, "{}: {room} must never know {stranger}", source.path.display());
             }
         }
     }
@@ -136,19 +118,11 @@ fn secrets_have_few_exits() {
             code.contains("expose_secret") && !source.path.ends_with("tests.rs")
         })
         .map(|source| {
-            source
-                .path
-                .strip_prefix(root())
-                .unwrap()
-                .to_string_lossy()
-                .replace('\\', "/")
+            source.path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/")
         })
         .collect();
     exits.sort();
-    assert_eq!(
-        exits, EXITS,
-        "a new exit for secrets needs a reason in EXITS"
-    );
+    assert_eq!(exits, EXITS, "a new exit for secrets needs a reason in EXITS");
 }
 
 #[test]
@@ -157,18 +131,9 @@ fn files_stay_small() {
     for source in sources() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
-        let code = text
-            .split("#[cfg(test)]")
-            .next()
-            .unwrap_or_default()
-            .lines()
-            .count();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
         let is_exempt = source.path.ends_with("tests.rs");
-        assert!(
-            is_exempt || code <= 400,
-            "{}: {code} lines without tests",
-            source.path.display()
-        );
+        assert!(is_exempt || code <= 400, "{}: {code} lines without tests", source.path.display());
     }
     assert!(looked > 20, "only {looked} files looked at");
 }
@@ -209,9 +174,7 @@ fn imports(code: &str) -> Vec<String> {
 }
 
 fn name(text: &str) -> String {
-    text.chars()
-        .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
-        .collect()
+    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
 }
 
 fn root() -> PathBuf {
@@ -228,17 +191,10 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let below = path.strip_prefix(root()).unwrap();
-                let room = below
-                    .components()
-                    .next()
-                    .unwrap()
-                    .as_os_str()
-                    .to_string_lossy();
+                let room = below.components().next().unwrap().as_os_str().to_string_lossy();
                 let room = room.trim_end_matches(".rs").to_owned();
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text
-                    .lines()
-                    .map(|line| line.split("//").next().unwrap_or_default());
+                let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
                 let code = code.collect::<Vec<_>>().join("\n");
                 sources.push(Source { room, path, code });
             }

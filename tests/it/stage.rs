@@ -43,7 +43,7 @@ impl Stage {
         let sandbox = Self::sandbox().await;
         let text = text(&sandbox, listener, more);
         let config = parse(&text);
-        Self::run(sandbox, &config).await
+        Self::run(sandbox, &config)
     }
 
     pub(crate) async fn sandbox() -> Sandbox {
@@ -56,7 +56,7 @@ impl Stage {
         Sandbox::start(options).await.expect("the sandbox starts")
     }
 
-    pub(crate) async fn run(sandbox: Sandbox, config: &Config) -> Self {
+    pub(crate) fn run(sandbox: Sandbox, config: &Config) -> Self {
         let daemon = Daemon::bind(config).expect("the daemon binds");
         let address = daemon.addresses().expect("bound")[0];
         let (stop, stopped) = oneshot::channel::<()>();
@@ -64,12 +64,7 @@ impl Stage {
         let daemon = tokio::spawn(daemon.run(async {
             let _ = stopped.await;
         }));
-        Self {
-            sandbox,
-            address,
-            stop: Some(stop),
-            daemon,
-        }
+        Self { sandbox, address, stop: Some(stop), daemon }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -84,10 +79,7 @@ impl Stage {
     /// How many sessions the drain had to cut.
     pub(crate) async fn ended(mut self) -> usize {
         self.ask_to_stop();
-        timeout(PATIENCE, self.daemon)
-            .await
-            .expect("the drain ends")
-            .expect("no panic")
+        timeout(PATIENCE, self.daemon).await.expect("the drain ends").expect("no panic")
     }
 }
 
@@ -131,14 +123,14 @@ entra = \"app\"
 proxy = \"http://{proxy}\"
 username = \"svc-mail\"
 password = \"proxy-canary-password\"
-ca_file = {ca:?}
+ca_file = '{ca}'
 {more}
 ",
         tenant = contoso::TENANT_DOMAIN,
         client = contoso::APP_ID,
         public = contoso::PUBLIC_APP_ID,
         proxy = sandbox.proxy(),
-        ca = sandbox.ca_file(),
+        ca = sandbox.ca_file().display(),
     )
 }
 
@@ -164,9 +156,7 @@ impl Client {
 
     /// Connects and takes nothing.
     pub(crate) async fn silent(address: SocketAddr) -> Self {
-        Self {
-            stream: BufReader::new(TcpStream::connect(address).await.expect("connects")),
-        }
+        Self { stream: BufReader::new(TcpStream::connect(address).await.expect("connects")) }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -205,11 +195,8 @@ impl Client {
     /// Logs in with AUTH PLAIN and its initial response.
     pub(crate) async fn log_in_plain(&mut self, user: &str, password: &str) -> String {
         self.say("EHLO client.example").await;
-        self.say(&format!(
-            "AUTH PLAIN {}",
-            BASE64_STANDARD.encode(format!("\0{user}\0{password}"))
-        ))
-        .await
+        self.say(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0{user}\0{password}"))))
+            .await
     }
 
     /// Sends a message, already dot-stuffed and ended by CRLF.
@@ -229,9 +216,8 @@ impl Client {
     /// Everything until the server closes.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut rest))
-            .await
-            .expect("the server closes");
+        let _ =
+            timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("the server closes");
         rest
     }
 

@@ -30,13 +30,7 @@ struct Stage {
 impl Stage {
     fn new(piece: usize) -> Self {
         let (pending, input, said, at) = Default::default();
-        Self {
-            pending,
-            piece,
-            input,
-            said,
-            at,
-        }
+        Self { pending, piece, input, said, at }
     }
 
     fn give(&mut self, text: &str, end: &str) {
@@ -73,26 +67,17 @@ impl Stage {
     }
 
     fn feed(&mut self) {
-        assert!(
-            !self.pending.is_empty(),
-            "{}: the role waits for more",
-            self.at
-        );
+        assert!(!self.pending.is_empty(), "{}: the role waits for more", self.at);
         let count = self.piece.min(self.pending.len());
         self.input.extend(self.pending.drain(..count));
     }
 
     fn heard(&mut self, bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).expect("ASCII");
-        let lines = text
-            .strip_suffix("\r\n")
-            .unwrap_or_else(|| panic!("{}: no CRLF: {text:?}", self.at));
+        let lines =
+            text.strip_suffix("\r\n").unwrap_or_else(|| panic!("{}: no CRLF: {text:?}", self.at));
         self.said.extend(lines.split("\r\n").map(str::to_owned));
-        assert!(
-            self.said.iter().all(|line| !line.contains(['\r', '\n'])),
-            "{}",
-            self.at
-        );
+        assert!(self.said.iter().all(|line| !line.contains(['\r', '\n'])), "{}", self.at);
     }
 
     fn expect(&mut self, line: &str) {
@@ -108,21 +93,11 @@ impl Stage {
     }
 
     fn silent(&self) {
-        assert!(
-            self.said.is_empty(),
-            "{}: also said {:?}",
-            self.at,
-            self.said
-        );
+        assert!(self.said.is_empty(), "{}: also said {:?}", self.at, self.said);
     }
 
     fn left(&mut self, octets: &str) {
-        let all: Vec<u8> = self
-            .input
-            .iter()
-            .copied()
-            .chain(self.pending.drain(..))
-            .collect();
+        let all: Vec<u8> = self.input.iter().copied().chain(self.pending.drain(..)).collect();
         assert_eq!(all, unescape(octets), "{}", self.at);
         self.input.clear();
     }
@@ -135,14 +110,9 @@ fn the_server_role_plays_its_scenes() {
         for (title, lines) in &scenes {
             let mut stage = Stage::new(piece);
             let mut offer = SmtpOffer::exchange_online();
-            offer.extensions = [
-                "SIZE 157286400",
-                "auth LOGIN XOAUTH2",
-                "STARTTLS",
-                "8BITMIME",
-            ]
-            .map(str::to_owned)
-            .into();
+            offer.extensions = ["SIZE 157286400", "auth LOGIN XOAUTH2", "STARTTLS", "8BITMIME"]
+                .map(str::to_owned)
+                .into();
             let mut role = ServerRole::smtp(offer);
             for (number, line) in lines {
                 stage.at = format!("server.txt:{number} ({title}, pieces of {piece})");
@@ -217,11 +187,7 @@ fn the_client_role_plays_its_scenes() {
                     "TLS" => {
                         let step = stage.yielded(|input| role.step(input));
                         assert!(matches!(step, Step::StartTls), "{}: {step:?}", stage.at);
-                        assert!(
-                            stage.input.is_empty() && stage.pending.is_empty(),
-                            "{}",
-                            stage.at
-                        );
+                        assert!(stage.input.is_empty() && stage.pending.is_empty(), "{}", stage.at);
                     }
                     "DONE" => {
                         let Step::Done(Opened { extensions }) =
@@ -233,13 +199,11 @@ fn the_client_role_plays_its_scenes() {
                     }
                     "FAIL" => {
                         let step = stage.yielded(|input| role.step(input));
-                        let Step::Fail(failure) = step else {
-                            panic!("{}: {step:?}", stage.at)
-                        };
+                        let Step::Fail(failure) = step else { panic!("{}: {step:?}", stage.at) };
                         let words = format!("{} {failure}", kind(&failure));
                         match rest.strip_suffix("...") {
                             Some(start) => {
-                                assert!(words.starts_with(start), "{}: {words}", stage.at)
+                                assert!(words.starts_with(start), "{}: {words}", stage.at);
                             }
                             None => assert_eq!(words, rest, "{}", stage.at),
                         }
@@ -342,17 +306,10 @@ fn server_speech() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn speech(line: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
-    let ended = (
-        line,
-        prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")],
-    );
+    let ended = (line, prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")]);
     let lines = proptest::collection::vec(ended, 0..30);
     lines.prop_map(|lines| {
-        lines
-            .into_iter()
-            .map(|(line, end)| line + end)
-            .collect::<String>()
-            .into_bytes()
+        lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes()
     })
 }
 
@@ -373,11 +330,7 @@ fn options(text: &str) -> SmtpLogin {
 
 fn login(name: &str, form: TokenForm) -> SmtpLogin {
     SmtpLogin {
-        name: if name.is_empty() {
-            "client.example".to_owned()
-        } else {
-            name.to_owned()
-        },
+        name: if name.is_empty() { "client.example".to_owned() } else { name.to_owned() },
         security: Security::StartTls,
         user: "agent@contoso.example".to_owned(),
         token: "TESTTOKEN".into(),
@@ -387,10 +340,7 @@ fn login(name: &str, form: TokenForm) -> SmtpLogin {
 
 fn kind(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Rejected {
-            inline_octets: Some(_),
-            ..
-        } => "rejected inline:",
+        Failure::Rejected { inline_octets: Some(_), .. } => "rejected inline:",
         Failure::Rejected { .. } => "rejected:",
         Failure::Unavailable { .. } => "unavailable:",
         Failure::NoStartTls { .. } => "no STARTTLS:",
@@ -414,36 +364,20 @@ fn refusal(kind: &str, words: &str) -> Refusal {
     Refusal::new(kind, String::from_utf8(unescape(words)).unwrap())
 }
 
-fn shown(
-    Login {
-        user,
-        password,
-        client_name,
-    }: &Login,
-) -> String {
-    format!(
-        "{user} {} {}",
-        password.expose_secret(),
-        client_name.as_deref().unwrap_or("-")
-    )
+fn shown(Login { user, password, client_name }: &Login) -> String {
+    format!("{user} {} {}", password.expose_secret(), client_name.as_deref().unwrap_or("-"))
 }
 
 type Scene = (String, Vec<(usize, String)>);
 
 fn scenes(file: &str) -> Vec<Scene> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/transcripts/smtp")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/smtp").join(file);
     let mut scenes: Vec<Scene> = Vec::new();
     for (number, line) in (1..).zip(fs::read_to_string(path).unwrap().lines()) {
         if let Some(title) = line.strip_prefix("== ") {
             scenes.push((title.to_owned(), Vec::new()));
         } else if !line.is_empty() && !line.starts_with('#') {
-            scenes
-                .last_mut()
-                .expect("a title first")
-                .1
-                .push((number, line.to_owned()));
+            scenes.last_mut().expect("a title first").1.push((number, line.to_owned()));
         }
     }
     scenes
@@ -487,8 +421,5 @@ fn bytes_behind_starttls_never_cross_it() {
     assert!(matches!(step("220 mail\r\n"), Step::Read));
     assert!(matches!(step("250-mail\r\n250 STARTTLS\r\n"), Step::Read));
     let failure = step("220 go\r\n250 AUTH XOAUTH2\r\n");
-    assert!(
-        matches!(failure, Step::Fail(Failure::StartTlsInjection)),
-        "{failure:?}"
-    );
+    assert!(matches!(failure, Step::Fail(Failure::StartTlsInjection)), "{failure:?}");
 }

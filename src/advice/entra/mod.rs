@@ -25,12 +25,5 @@ const fn row(
     cause: &'static str,
     remedy: &'static str,
 ) -> Row {
-    Row {
-        codes,
-        advice: Advice {
-            code,
-            cause,
-            remedy,
-        },
-    }
+    Row { codes, advice: Advice { code, cause, remedy } }
 }

@@ -29,12 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         "The user has no password at Microsoft: a federated or passwordless account.",
         "Use grant = \"client_credentials\", or an account that has a password in the cloud.",
     ),
-    row(
-        &[50_057],
-        "AADSTS50057",
-        "The account is disabled.",
-        "Have the administrator enable it.",
-    ),
+    row(&[50_057], "AADSTS50057", "The account is disabled.", "Have the administrator enable it."),
     row(
         &[50_076],
         "AADSTS50076",
@@ -118,12 +113,7 @@ pub(super) const ROWS: &[Row] = &[
         "Use grant = \"client_credentials\", or replace security defaults by Conditional Access \
          with an exception.",
     ),
-    row(
-        &[54_005],
-        "AADSTS54005",
-        "The sign-in code was used before.",
-        "Sign in again.",
-    ),
+    row(&[54_005], "AADSTS54005", "The sign-in code was used before.", "Sign in again."),
     row(
         &[65_001],
         "AADSTS65001",
@@ -156,12 +146,7 @@ pub(super) const ROWS: &[Row] = &[
         "Add the permission of Office 365 Exchange Online in the app registration and grant admin \
          consent.",
     ),
-    row(
-        &[70_000],
-        "AADSTS70000",
-        "The refresh token is malformed or unknown.",
-        "Sign in again.",
-    ),
+    row(&[70_000], "AADSTS70000", "The refresh token is malformed or unknown.", "Sign in again."),
     row(
         &[70_008],
         "AADSTS70008",

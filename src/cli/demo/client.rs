@@ -25,10 +25,7 @@ impl Scanner {
     /// Connects and reads the greeting.
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = BufReader::new(TcpStream::connect(address).await?);
-        let mut scanner = Self {
-            stream,
-            transcript: Vec::new(),
-        };
+        let mut scanner = Self { stream, transcript: Vec::new() };
         scanner.reply().await?;
         Ok(scanner)
     }
@@ -38,8 +35,7 @@ impl Scanner {
         self.say("EHLO scanner.contoso.com").await?;
         self.say("AUTH LOGIN").await?;
         self.say(&BASE64_STANDARD.encode(user)).await?;
-        self.send(&BASE64_STANDARD.encode(password), "<password>")
-            .await
+        self.send(&BASE64_STANDARD.encode(password), "<password>").await
     }
 
     /// Sends a message and returns the reply to its end.
@@ -67,9 +63,7 @@ impl Scanner {
 
     async fn send(&mut self, line: &str, shown: &str) -> io::Result<String> {
         self.transcript.push(format!("C: {shown}"));
-        self.stream
-            .write_all(format!("{line}\r\n").as_bytes())
-            .await?;
+        self.stream.write_all(format!("{line}\r\n").as_bytes()).await?;
         self.reply().await
     }
 

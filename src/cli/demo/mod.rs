@@ -59,12 +59,7 @@ struct Stage {
 
 async fn stay() -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let Stage {
-        sandbox,
-        listener,
-        proxy_toml,
-        daemon,
-    } = set_up(Duration::from_secs(5)).await?;
+    let Stage { sandbox, listener, proxy_toml, daemon } = set_up(Duration::from_secs(5)).await?;
     logging::install(&config::Log::default());
     let (host, port) = (listener.ip(), listener.port());
     say(&format_args!(
@@ -104,12 +99,7 @@ The log:
 }
 
 async fn tour() -> anyhow::Result<()> {
-    let Stage {
-        sandbox,
-        listener,
-        daemon,
-        ..
-    } = set_up(Duration::ZERO).await?;
+    let Stage { sandbox, listener, daemon, .. } = set_up(Duration::ZERO).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let tracker = TaskTracker::new();
     let running = tracker.spawn(daemon.run(async {
@@ -124,25 +114,15 @@ async fn tour() -> anyhow::Result<()> {
 
 async fn set_up(tarpit: Duration) -> anyhow::Result<Stage> {
     let credentials = Some((PROXY_LOGIN.0.to_owned(), PROXY_LOGIN.1.to_owned()));
-    let options = Options {
-        tarpit,
-        proxy_credentials: credentials,
-        ..Options::default()
-    };
-    let sandbox = Sandbox::start(options)
-        .await
-        .context("the embedded Microsoft 365 cannot start")?;
+    let options = Options { tarpit, proxy_credentials: credentials, ..Options::default() };
+    let sandbox =
+        Sandbox::start(options).await.context("the embedded Microsoft 365 cannot start")?;
     let bind = free_port().await;
     let proxy_toml = proxy_toml(&sandbox, bind);
     let config = read(&proxy_toml).context("the demo's own configuration")?;
     let daemon = Daemon::bind(&config)?;
     let listener = *daemon.addresses()?.first().context("no listener")?;
-    Ok(Stage {
-        sandbox,
-        listener,
-        proxy_toml,
-        daemon,
-    })
+    Ok(Stage { sandbox, listener, proxy_toml, daemon })
 }
 
 /// The usual port, or any where that is taken.
@@ -180,13 +160,13 @@ password_hash = \"{hash}\"
 proxy    = \"http://{proxy}\"
 username = \"{login}\"
 password = {{ env = \"PROXY_PASSWORD\" }}
-ca_file  = {ca_file:?}
+ca_file  = '{ca_file}'
 ",
         tenant = contoso::TENANT_DOMAIN,
         client_id = contoso::APP_ID,
         proxy = sandbox.proxy(),
         login = PROXY_LOGIN.0,
-        ca_file = sandbox.ca_file(),
+        ca_file = sandbox.ca_file().display(),
     )
 }
 
@@ -197,14 +177,10 @@ fn read(text: &str) -> anyhow::Result<Config> {
         "PROXY_PASSWORD" => Some(PROXY_LOGIN.1.to_owned()),
         _ => None,
     };
-    Ok(config::parse(
-        "proxy.toml",
-        text,
-        Path::new("."),
-        &environment,
-    )?)
+    Ok(config::parse("proxy.toml", text, Path::new("."), &environment)?)
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    let lines: Vec<_> = text.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n") + "\n"
 }

@@ -23,11 +23,7 @@ impl Checker<'_> {
         let mut accounts: Vec<Arc<Account>> = Vec::new();
         for table in tables {
             let table = table.get_ref();
-            let entra = if no_apps_written {
-                None
-            } else {
-                self.app_of(table, apps)
-            };
+            let entra = if no_apps_written { None } else { self.app_of(table, apps) };
             let user = self.user(&table.user);
             let hash = self.password_hash(table, entra.as_deref());
             let mailbox = self.mailbox(table, user.as_ref(), entra.as_deref());
@@ -43,12 +39,7 @@ impl Checker<'_> {
                 );
                 self.problems.at(table.user.span(), words);
             }
-            accounts.push(Arc::new(Account {
-                user,
-                password_hash,
-                mailbox,
-                entra,
-            }));
+            accounts.push(Arc::new(Account { user, password_hash, mailbox, entra }));
         }
         accounts
     }
@@ -72,10 +63,7 @@ impl Checker<'_> {
         };
         let app = apps.get(name.get_ref()).cloned();
         if app.is_none() {
-            let words = format!(
-                "account.entra: there is no usable [entra.{}]",
-                name.get_ref()
-            );
+            let words = format!("account.entra: there is no usable [entra.{}]", name.get_ref());
             self.problems.at(name.span(), words);
         }
         app
@@ -137,12 +125,7 @@ impl Checker<'_> {
     ) -> Option<Mailbox> {
         let Some(given) = &table.mailbox else {
             let alias = matches!(user, Some(UserPattern::Exact(name)) if !name.contains('@'));
-            if alias
-                && matches!(
-                    app.map(|app| &app.grant),
-                    Some(Grant::ClientCredentials { .. })
-                )
-            {
+            if alias && matches!(app.map(|app| &app.grant), Some(Grant::ClientCredentials { .. })) {
                 self.problems.at(table.user.span(), "account.mailbox is missing: the user is no address, so say whose mailbox is meant, such as mailbox = \"scanner@contoso.com\"");
                 return None;
             }
@@ -151,11 +134,7 @@ impl Checker<'_> {
         let mailbox = match given.get_ref() {
             file::Mailbox::All(all) => {
                 let all = Some(all.trim().to_owned());
-                Mailbox {
-                    smtp: all.clone(),
-                    imap: all.clone(),
-                    pop3: all,
-                }
+                Mailbox { smtp: all.clone(), imap: all.clone(), pop3: all }
             }
             file::Mailbox::Each(each) => Mailbox {
                 smtp: each.smtp.clone(),
@@ -164,11 +143,7 @@ impl Checker<'_> {
             },
         };
         let named = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
-        if named
-            .into_iter()
-            .flatten()
-            .all(|name| name.contains('@') && is_sendable(name))
-        {
+        if named.into_iter().flatten().all(|name| name.contains('@') && is_sendable(name)) {
             return Some(mailbox);
         }
         self.problems.at(

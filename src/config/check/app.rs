@@ -72,20 +72,19 @@ impl Checker<'_> {
             .as_ref()
             .map(|secret| (secret.span(), self.app_secret(name, secret)));
         match table.grant.get_ref().as_str() {
-            "client_credentials" => match secret {
-                Some((_, secret)) => Some(Grant::ClientCredentials { secret: secret? }),
-                None => {
+            "client_credentials" => {
+                if let Some((_, secret)) = secret {
+                    Some(Grant::ClientCredentials { secret: secret? })
+                } else {
                     let words = format!(
                         "entra.{name}.client_secret is missing; grant = \"client_credentials\" needs it, such as {{ file = \"client_secret.txt\" }}"
                     );
                     self.problems.at(table.grant.span(), words);
                     None
                 }
-            },
+            }
             "password" => match secret {
-                Some((_, secret)) => Some(Grant::Password {
-                    secret: Some(secret?),
-                }),
+                Some((_, secret)) => Some(Grant::Password { secret: Some(secret?) }),
                 None => Some(Grant::Password { secret: None }),
             },
             later @ ("authorization_code" | "device_code" | "managed_identity"
@@ -126,9 +125,7 @@ impl Checker<'_> {
     ) -> Option<String> {
         let value = tenant.get_ref().trim().to_ascii_lowercase();
         let legal = !value.is_empty()
-            && value
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b".-".contains(&octet));
+            && value.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-".contains(&octet));
         if !legal {
             let words = format!(
                 "entra.{name}.tenant is no tenant; write the Directory (tenant) ID or a domain such as \"contoso.onmicrosoft.com\""

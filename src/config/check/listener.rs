@@ -45,7 +45,7 @@ impl Checker<'_> {
         self.not_yet(table.account.as_ref(), "listener.account");
         let protocol = self.protocol(&table.protocol);
         let upstream = self.upstream(&table.upstream, protocol?);
-        let allow = self.allow(table.allow.as_deref());
+        let allow = table.allow.as_deref().map(|entries| self.allow(entries));
         let text = table.bind.get_ref();
         let Ok(bind) = text.parse::<SocketAddr>() else {
             let words = format!(
@@ -54,10 +54,8 @@ impl Checker<'_> {
             self.problems.at(table.bind.span(), words);
             return None;
         };
-        let loopback: Vec<IpNet> = ["127.0.0.0/8", "::1/128"]
-            .iter()
-            .filter_map(|net| net.parse().ok())
-            .collect();
+        let loopback: Vec<IpNet> =
+            ["127.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect();
         let allow = match allow {
             None if bind.ip().to_canonical().is_loopback() => loopback,
             None => {
@@ -69,12 +67,7 @@ impl Checker<'_> {
             }
             Some(allow) => allow?,
         };
-        Some(Listener {
-            protocol: protocol?,
-            bind,
-            upstream: upstream?,
-            allow,
-        })
+        Some(Listener { protocol: protocol?, bind, upstream: upstream?, allow })
     }
 
     fn protocol(&mut self, given: &Spanned<String>) -> Option<Protocol> {
@@ -89,24 +82,24 @@ impl Checker<'_> {
         None
     }
 
-    /// `None` where it is absent, `Some(None)` where it is wrong.
-    fn allow(&mut self, given: Option<&[Spanned<String>]>) -> Option<Option<Vec<IpNet>>> {
-        let entries = given?;
+    /// The networks of `allow`; `None` where one of them is wrong.
+    fn allow(&mut self, entries: &[Spanned<String>]) -> Option<Vec<IpNet>> {
         let mut nets = Some(Vec::new());
         for entry in entries {
-            match network(entry.get_ref()) {
-                Some(net) => nets.iter_mut().for_each(|nets| nets.push(net)),
-                None => {
-                    let words = format!(
-                        "listener.allow: \"{}\" is no address or network; write such as \"10.20.0.0/16\" or \"192.0.2.7\"",
-                        entry.get_ref()
-                    );
-                    self.problems.at(entry.span(), words);
-                    nets = None;
-                }
+            let Some(net) = network(entry.get_ref()) else {
+                let words = format!(
+                    "listener.allow: \"{}\" is no address or network; write such as \"10.20.0.0/16\" or \"192.0.2.7\"",
+                    entry.get_ref()
+                );
+                self.problems.at(entry.span(), words);
+                nets = None;
+                continue;
+            };
+            if let Some(nets) = &mut nets {
+                nets.push(net);
             }
         }
-        Some(nets)
+        nets
     }
 
     fn upstream(&mut self, given: &file::Upstream, protocol: Protocol) -> Option<Upstream> {
@@ -131,10 +124,7 @@ impl Checker<'_> {
             None => Some(port),
             Some(number) if *number.get_ref() > 0 => Some(*number.get_ref()),
             Some(number) => {
-                self.problems.at(
-                    number.span(),
-                    "listener.upstream.port: 0 is no port; write 587",
-                );
+                self.problems.at(number.span(), "listener.upstream.port: 0 is no port; write 587");
                 None
             }
         };
@@ -154,10 +144,6 @@ impl Checker<'_> {
                 None
             }
         };
-        Some(Upstream {
-            host: host?,
-            port: port?,
-            security: security?,
-        })
+        Some(Upstream { host: host?, port: port?, security: security? })
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    pub(super) fn config(&mut self, file: File) -> Option<Config> {
+    pub(super) fn config(&mut self, file: &File) -> Option<Config> {
         for (section, name) in [(&file.status, "[status]"), (&file.vault, "[vault]")] {
             self.not_yet(section.as_ref(), name);
         }
@@ -43,21 +43,11 @@ impl Checker<'_> {
         let outbound = outbound::check(self, file.outbound.as_ref());
         let limits = self.limits(&file.limits);
         let log = self.log(&file.log);
-        Some(Config {
-            listeners,
-            accounts,
-            outbound: outbound?,
-            limits,
-            log,
-            warnings: Vec::new(),
-        })
+        Some(Config { listeners, accounts, outbound: outbound?, limits, log, warnings: Vec::new() })
     }
 
     fn limits(&mut self, given: &file::Limits) -> Limits {
-        self.not_yet(
-            given.smtp_sessions_per_mailbox.as_ref(),
-            "limits.smtp_sessions_per_mailbox",
-        );
+        self.not_yet(given.smtp_sessions_per_mailbox.as_ref(), "limits.smtp_sessions_per_mailbox");
         let usual = Limits::default();
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
         Limits {
@@ -183,8 +173,7 @@ impl Checker<'_> {
                     humantime::format_duration(*bounds.start()),
                     humantime::format_duration(*bounds.end()),
                 );
-                self.problems
-                    .at(given.span(), format!("{key} must be from {low} to {high}"));
+                self.problems.at(given.span(), format!("{key} must be from {low} to {high}"));
                 usual
             }
             Err(_) => {
@@ -203,8 +192,7 @@ impl Checker<'_> {
             None => usual,
             Some((number @ 1..=100_000, _)) => number,
             Some((_, span)) => {
-                self.problems
-                    .at(span, format!("{key} must be from 1 to 100000"));
+                self.problems.at(span, format!("{key} must be from 1 to 100000"));
                 usual
             }
         }
@@ -212,10 +200,8 @@ impl Checker<'_> {
 
     fn not_yet<T>(&mut self, key: Option<&Spanned<T>>, name: &str) {
         if let Some(key) = key {
-            self.problems.at(
-                key.span(),
-                format!("{name} is not available in this version; remove it"),
-            );
+            self.problems
+                .at(key.span(), format!("{name} is not available in this version; remove it"));
         }
     }
 }

@@ -106,49 +106,21 @@ impl Client {
             }
             (State::AuthPrompt, 334) => self.send_token(),
             (State::AuthPrompt, 500..=599) => rejected(reply, None, None),
-            (State::Verdict { detail: None, .. }, 235) => Step::Done(Opened {
-                extensions: std::mem::take(&mut self.extensions),
-            }),
-            (
-                State::Verdict {
-                    inline_octets,
-                    detail,
-                    ..
-                },
-                235,
-            ) => rejected(reply, detail, inline_octets),
-            (
-                State::Verdict {
-                    inline_octets,
-                    detail,
-                    challenges,
-                },
-                334,
-            ) if challenges < CHALLENGES => {
-                let said = reply
-                    .lines
-                    .first()
-                    .and_then(|line| sasl::challenge(line.as_bytes()));
+            (State::Verdict { detail: None, .. }, 235) => {
+                Step::Done(Opened { extensions: std::mem::take(&mut self.extensions) })
+            }
+            (State::Verdict { inline_octets, detail, .. }, 235 | 500..=599) => {
+                rejected(reply, detail, inline_octets)
+            }
+            (State::Verdict { inline_octets, detail, challenges }, 334)
+                if challenges < CHALLENGES =>
+            {
+                let said = reply.lines.first().and_then(|line| sasl::challenge(line.as_bytes()));
                 let detail = Some(detail.or(said).unwrap_or_else(|| "challenged".to_owned()));
-                self.state = State::Verdict {
-                    inline_octets,
-                    detail,
-                    challenges: challenges + 1,
-                };
+                self.state = State::Verdict { inline_octets, detail, challenges: challenges + 1 };
                 Step::Write(b"\r\n".to_vec())
             }
-            (
-                State::Verdict {
-                    inline_octets,
-                    detail,
-                    ..
-                },
-                500..=599,
-            ) => rejected(reply, detail, inline_octets),
-            (_, 400..=599) => Step::Fail(Failure::Unavailable {
-                reply: reply.text(),
-                phase,
-            }),
+            (_, 400..=599) => Step::Fail(Failure::Unavailable { reply: reply.text(), phase }),
             (_, code) => {
                 let what = format!("unexpected reply {code}: {}", reply.text());
                 Step::Fail(Failure::Protocol { what, phase })
@@ -158,11 +130,7 @@ impl Client {
 
     fn ehlo(&mut self) -> Step<Opened, Failure> {
         self.state = State::Ehlo;
-        let name = if is_client_name(&self.login.name) {
-            &self.login.name
-        } else {
-            "[127.0.0.1]"
-        };
+        let name = if is_client_name(&self.login.name) { &self.login.name } else { "[127.0.0.1]" };
         Step::Write(format!("EHLO {name}\r\n").into_bytes())
     }
 
@@ -171,30 +139,17 @@ impl Client {
         if self.secure {
             return self.auth();
         }
-        if !self
-            .extensions
-            .iter()
-            .any(|line| line.trim().eq_ignore_ascii_case("STARTTLS"))
-        {
-            return Step::Fail(Failure::NoStartTls {
-                offered: self.extensions.join(", "),
-            });
+        if !self.extensions.iter().any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
+            return Step::Fail(Failure::NoStartTls { offered: self.extensions.join(", ") });
         }
         self.state = State::StartTls;
         Step::Write(b"STARTTLS\r\n".to_vec())
     }
 
     fn auth(&mut self) -> Step<Opened, Failure> {
-        let offered: Vec<_> = self
-            .extensions
-            .iter()
-            .filter_map(|line| mechanisms(line))
-            .collect();
+        let offered: Vec<_> = self.extensions.iter().filter_map(|line| mechanisms(line)).collect();
         let offered = offered.join(" ");
-        if !offered
-            .split(' ')
-            .any(|mechanism| mechanism.eq_ignore_ascii_case("XOAUTH2"))
-        {
+        if !offered.split(' ').any(|mechanism| mechanism.eq_ignore_ascii_case("XOAUTH2")) {
             return Step::Fail(Failure::NoXoauth2 { offered });
         }
         let Some(token) = sasl::xoauth2(&self.login.user, &self.login.token) else {
@@ -205,11 +160,7 @@ impl Client {
             self.state = State::AuthPrompt;
             return Step::Write(b"AUTH XOAUTH2\r\n".to_vec());
         }
-        self.state = State::Verdict {
-            inline_octets: Some(octets),
-            detail: None,
-            challenges: 0,
-        };
+        self.state = State::Verdict { inline_octets: Some(octets), detail: None, challenges: 0 };
         Step::Write(line(&["AUTH XOAUTH2 ", &token]))
     }
 
@@ -217,11 +168,7 @@ impl Client {
         let Some(token) = sasl::xoauth2(&self.login.user, &self.login.token) else {
             return Step::Fail(Failure::BadUser);
         };
-        self.state = State::Verdict {
-            inline_octets: None,
-            detail: None,
-            challenges: 0,
-        };
+        self.state = State::Verdict { inline_octets: None, detail: None, challenges: 0 };
         Step::Write(line(&[&token]))
     }
 
@@ -237,10 +184,7 @@ impl Client {
             let (code, more, text) = reply_line(&line)
                 .ok_or_else(|| format!("not an SMTP reply: {}", one_line(&line, 80)))?;
             if !self.reply.lines.is_empty() && self.reply.code != code {
-                return Err(format!(
-                    "one reply with codes {} and {code}",
-                    self.reply.code
-                ));
+                return Err(format!("one reply with codes {} and {code}", self.reply.code));
             }
             self.reply.code = code;
             self.reply.lines.push(one_line(text, KEPT));
@@ -273,11 +217,7 @@ fn rejected(
     detail: Option<String>,
     inline_octets: Option<usize>,
 ) -> Step<Opened, Failure> {
-    Step::Fail(Failure::Rejected {
-        reply: reply.text(),
-        detail,
-        inline_octets,
-    })
+    Step::Fail(Failure::Rejected { reply: reply.text(), detail, inline_octets })
 }
 
 /// Code, whether more lines follow, and text.
@@ -298,9 +238,7 @@ fn reply_line(line: &[u8]) -> Option<(u16, bool, &[u8])> {
 fn mechanisms(line: &str) -> Option<&str> {
     let (keyword, rest) = line.split_at_checked(4)?;
     let listed = rest.strip_prefix([' ', '='])?;
-    keyword
-        .eq_ignore_ascii_case("AUTH")
-        .then_some(listed.trim())
+    keyword.eq_ignore_ascii_case("AUTH").then_some(listed.trim())
 }
 
 /// One line, allocated at its full length, so that no copy of the token is left behind.

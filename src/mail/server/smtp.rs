@@ -74,14 +74,7 @@ enum Command<'a> {
 impl Server {
     pub(super) fn new(offer: SmtpOffer) -> Self {
         let (state, pending) = (State::Greeting, VecDeque::new());
-        Self {
-            offer,
-            state,
-            client_name: None,
-            refusals: 0,
-            errors: 0,
-            pending,
-        }
+        Self { offer, state, client_name: None, refusals: 0, errors: 0, pending }
     }
 
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
@@ -129,10 +122,7 @@ impl Server {
             return refused(refusal);
         }
         self.pending.push_back(Step::Fail(Ended::TooManyRefusals));
-        let text = format!(
-            "4.7.0 {}; too many refused logins, closing connection",
-            refusal.text
-        );
+        let text = format!("4.7.0 {}; too many refused logins, closing connection", refusal.text);
         reply(421, [text.as_str()])
     }
 
@@ -171,20 +161,10 @@ impl Server {
             let keyword = line.split([' ', '=']).next().unwrap_or_default();
             !keyword.eq_ignore_ascii_case("AUTH") && !keyword.eq_ignore_ascii_case("STARTTLS")
         };
-        let extensions = self
-            .offer
-            .extensions
-            .iter()
-            .filter(ours)
-            .map(String::as_str);
-        let lines = [self.offer.host_name.as_str()]
-            .into_iter()
-            .chain(extensions);
+        let extensions = self.offer.extensions.iter().filter(ours).map(String::as_str);
+        let lines = [self.offer.host_name.as_str()].into_iter().chain(extensions);
         // The second form is the one of before RFC 2554; some devices know no other.
-        Step::Write(reply(
-            250,
-            lines.chain(["AUTH LOGIN PLAIN", "AUTH=LOGIN PLAIN"]),
-        ))
+        Step::Write(reply(250, lines.chain(["AUTH LOGIN PLAIN", "AUTH=LOGIN PLAIN"])))
     }
 
     fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> Step<Login, Ended> {
@@ -237,11 +217,7 @@ impl Server {
 
     fn judge(&mut self, user: String, password: secrecy::SecretString) -> Step<Login, Ended> {
         self.state = State::Judged;
-        Step::Done(Login {
-            user,
-            password,
-            client_name: self.client_name.clone(),
-        })
+        Step::Done(Login { user, password, client_name: self.client_name.clone() })
     }
 
     fn prompt(&mut self, state: State, text: &str) -> Step<Login, Ended> {
@@ -267,10 +243,7 @@ impl Server {
         if self.errors < ERRORS {
             return say(code, text);
         }
-        self.end(
-            reply(421, ["4.7.0 Too many errors, closing connection"]),
-            Ended::TooManyErrors,
-        )
+        self.end(reply(421, ["4.7.0 Too many errors, closing connection"]), Ended::TooManyErrors)
     }
 
     fn end(&mut self, words: Vec<u8>, ended: Ended) -> Step<Login, Ended> {
@@ -302,9 +275,7 @@ fn cancels(response: &[u8]) -> bool {
 
 /// Whether a line that is still arriving may be an AUTH command, whose limit is higher.
 fn is_auth(input: &[u8]) -> bool {
-    input
-        .get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
+    input.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
 }
 
 fn command(line: &[u8]) -> Command<'_> {
@@ -356,10 +327,9 @@ fn plain_command(line: &[u8]) -> IResult<&[u8], Command<'_>> {
 fn verb<'a>(
     name: &'static str,
 ) -> impl Parser<&'a [u8], Output = &'a [u8], Error = nom::error::Error<&'a [u8]>> {
-    verify(
-        take_while1(|octet: u8| octet.is_ascii_graphic()),
-        move |word: &[u8]| word.eq_ignore_ascii_case(name.as_bytes()),
-    )
+    verify(take_while1(|octet: u8| octet.is_ascii_graphic()), move |word: &[u8]| {
+        word.eq_ignore_ascii_case(name.as_bytes())
+    })
 }
 
 fn word(line: &[u8]) -> IResult<&[u8], &[u8]> {
@@ -375,10 +345,7 @@ fn client_name(name: &[u8]) -> Option<String> {
 
 /// See [`client_name`].
 pub(in crate::mail) fn is_client_name(name: &str) -> bool {
-    if let Some(literal) = name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(literal) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match literal.get(..5) {
             Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => {
                 literal[5..].parse::<Ipv6Addr>().is_ok()
@@ -388,9 +355,7 @@ pub(in crate::mail) fn is_client_name(name: &str) -> bool {
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };

@@ -38,11 +38,7 @@ enum Answer {
     /// Connect the client with this address.
     Tunnel(SocketAddr),
     /// Say this; the connection lives on where nothing else is said.
-    Refusal {
-        status: u16,
-        reply: String,
-        close: bool,
-    },
+    Refusal { status: u16, reply: String, close: bool },
     /// Say nothing until the client leaves.
     Silence,
 }
@@ -68,22 +64,15 @@ impl Proxy {
             let trickled = self.world.strikes(ProxyFault::ByteByByte);
             match self.decide(&request) {
                 Answer::Tunnel(address) => {
-                    return self
-                        .tunnel(client, address, &request, input, trickled)
-                        .await;
+                    return self.tunnel(client, address, &request, input, trickled).await;
                 }
                 Answer::Silence => {
                     self.record(&request, 0);
                     return hold(client).await;
                 }
-                Answer::Refusal {
-                    status,
-                    reply,
-                    close,
-                } => {
+                Answer::Refusal { status, reply, close } => {
                     self.record(&request, status);
-                    self.world
-                        .say(Speaker::Proxy, reply.lines().next().unwrap_or_default());
+                    self.world.say(Speaker::Proxy, reply.lines().next().unwrap_or_default());
                     send(&mut client, reply.as_bytes(), trickled).await?;
                     if close {
                         return client.shutdown().await;
@@ -94,22 +83,12 @@ impl Proxy {
     }
 
     fn decide(&self, request: &Request) -> Answer {
-        let shown = request
-            .credentials
-            .as_ref()
-            .map_or("", |_| ", credentials <password>");
+        let shown = request.credentials.as_ref().map_or("", |_| ", credentials <password>");
         let (method, target) = (&request.method, &request.target);
-        self.world.say(
-            Speaker::ProxyClient,
-            format!("{method} {target} HTTP/1.1{shown}"),
-        );
+        self.world.say(Speaker::ProxyClient, format!("{method} {target} HTTP/1.1{shown}"));
         if !request.method.eq_ignore_ascii_case("CONNECT") {
             let reply = squid(405, "Method Not Allowed", "ERR_UNSUP_REQ", target, true);
-            return Answer::Refusal {
-                status: 405,
-                reply,
-                close: true,
-            };
+            return Answer::Refusal { status: 405, reply, close: true };
         }
         if self.world.strikes(ProxyFault::Hang) {
             return Answer::Silence;
@@ -118,19 +97,11 @@ impl Proxy {
             return self.ask_credentials(target);
         }
         if self.world.strikes(ProxyFault::BadGateway) {
-            return Answer::Refusal {
-                status: 502,
-                reply: zscaler(),
-                close: true,
-            };
+            return Answer::Refusal { status: 502, reply: zscaler(), close: true };
         }
         if self.world.strikes(ProxyFault::EarlyOkThenClose) {
             let reply = "HTTP/1.1 200 Connection established\r\n\r\n".to_owned();
-            return Answer::Refusal {
-                status: 200,
-                reply,
-                close: true,
-            };
+            return Answer::Refusal { status: 200, reply, close: true };
         }
         let refuse = |status, reason, page| Answer::Refusal {
             status,
@@ -141,19 +112,13 @@ impl Proxy {
             return refuse(400, "Bad Request", "ERR_INVALID_URL");
         };
         let tuning = self.world.tuning();
-        if tuning
-            .proxy_ports
-            .is_some_and(|ports| !ports.contains(&port))
-        {
+        if tuning.proxy_ports.is_some_and(|ports| !ports.contains(&port)) {
             return refuse(403, "Forbidden", "ERR_ACCESS_DENIED");
         }
         if self.world.strikes(ProxyFault::ConnectFailed) {
             return refuse(503, "Service Unavailable", "ERR_CONNECT_FAIL");
         }
-        let named = tuning
-            .proxy_names
-            .get(&target.to_ascii_lowercase())
-            .copied();
+        let named = tuning.proxy_names.get(&target.to_ascii_lowercase()).copied();
         match named.or_else(|| loopback(host, port)) {
             Some(address) => Answer::Tunnel(address),
             None => refuse(503, "Service Unavailable", "ERR_DNS_FAIL"),
@@ -177,21 +142,13 @@ impl Proxy {
             let reply = format!(
                 "HTTP/1.1 407 Proxy Authentication Required\r\n{basic}Content-Length: 0\r\n\r\n"
             );
-            return Answer::Refusal {
-                status: 407,
-                reply,
-                close: false,
-            };
+            return Answer::Refusal { status: 407, reply, close: false };
         }
         let close = self.world.strikes(ProxyFault::CloseOn407);
         let reason = "Proxy Authentication Required";
         let reply = squid(407, reason, "ERR_CACHE_ACCESS_DENIED", target, close);
         let reply = reply.replacen("X-Squid-Error", &format!("{basic}X-Squid-Error"), 1);
-        Answer::Refusal {
-            status: 407,
-            reply,
-            close,
-        }
+        Answer::Refusal { status: 407, reply, close }
     }
 
     async fn tunnel(
@@ -229,26 +186,17 @@ impl Proxy {
     }
 
     async fn finish(&self, mut client: TcpStream, reply: &str) -> io::Result<()> {
-        self.world
-            .say(Speaker::Proxy, reply.lines().next().unwrap_or_default());
+        self.world.say(Speaker::Proxy, reply.lines().next().unwrap_or_default());
         client.write_all(reply.as_bytes()).await?;
         client.shutdown().await
     }
 
     fn record(&self, request: &Request, status: u16) {
         let good = self.credentials.is_some() && self.admits(request);
-        let user = self
-            .credentials
-            .as_ref()
-            .filter(|_| good)
-            .map(|(user, _)| user.clone());
+        let user = self.credentials.as_ref().filter(|_| good).map(|(user, _)| user.clone());
         let target = request.target.clone();
         self.world.count(|counters| {
-            let connect = Connect {
-                target,
-                status,
-                user,
-            };
+            let connect = Connect { target, status, user };
             counters.connects.push(connect);
         });
     }

@@ -4,10 +4,8 @@ use crate::sandbox::moment::random_hex;
 
 /// An error page with the headers of squid.
 pub(super) fn squid(status: u16, reason: &str, page: &str, target: &str, close: bool) -> String {
-    let url: String = target
-        .chars()
-        .filter(|c| c.is_ascii_graphic() && !"<>&\"".contains(*c))
-        .collect();
+    let url: String =
+        target.chars().filter(|c| c.is_ascii_graphic() && !"<>&\"".contains(*c)).collect();
     let body = format!(
         "<!DOCTYPE html PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \
          \"http://www.w3.org/TR/html4/strict.dtd\">\n<html><head>\n\

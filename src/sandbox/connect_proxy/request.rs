@@ -67,10 +67,7 @@ pub(super) fn parse(head: &[u8]) -> Option<Request> {
 /// The target of CONNECT, without the brackets of an IPv6 address.
 pub(super) fn host_and_port(target: &str) -> Option<(&str, u16)> {
     let (host, port) = target.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     Some((host, port.parse().ok().filter(|port| *port != 0)?))
 }
 
@@ -81,9 +78,7 @@ pub(super) fn loopback(host: &str, port: u16) -> Option<SocketAddr> {
     } else {
         host.parse().ok()?
     };
-    address
-        .is_loopback()
-        .then_some(SocketAddr::new(address, port))
+    address.is_loopback().then_some(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]
@@ -105,12 +100,8 @@ mod tests {
 
     #[test]
     fn odd_requests_are_refused_without_a_panic() {
-        for odd in [
-            "\r\n\r\n",
-            "CONNECT\r\n\r\n",
-            "CONNECT a:1 HTTP/2\r\n\r\n",
-            "A B C D\r\n\r\n",
-        ] {
+        for odd in ["\r\n\r\n", "CONNECT\r\n\r\n", "CONNECT a:1 HTTP/2\r\n\r\n", "A B C D\r\n\r\n"]
+        {
             assert!(parse(odd.as_bytes()).is_none(), "{odd:?}");
         }
         assert!(parse(b"CONNECT \xff:1 HTTP/1.1\r\n\r\n").is_none());

@@ -17,8 +17,7 @@ async fn dial(sandbox: &Sandbox) -> Raw {
 
 /// Sends a CONNECT; the head of the answer and its body.
 async fn connect(raw: &mut Raw, target: &str, more: &str) -> (Vec<String>, String) {
-    raw.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n").as_bytes())
-        .await;
+    raw.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n").as_bytes()).await;
     let mut head = Vec::new();
     loop {
         let line = raw.line().await;
@@ -27,19 +26,14 @@ async fn connect(raw: &mut Raw, target: &str, more: &str) -> (Vec<String>, Strin
         }
         head.push(line);
     }
-    let length = head
-        .iter()
-        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     raw.0.read_exact(&mut body).await.unwrap();
     (head, String::from_utf8(body).unwrap())
 }
 
 fn basic(user: &str, password: &str) -> String {
-    format!(
-        "Proxy-Authorization: Basic {}\r\n",
-        STANDARD.encode(format!("{user}:{password}"))
-    )
+    format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
 }
 
 #[tokio::test]
@@ -52,22 +46,12 @@ async fn real_names_lead_into_the_sandbox_through_a_tunnel_that_half_closes() {
         assert_eq!(head, ["HTTP/1.1 200 Connection established"]);
         assert!(raw.reply().await.starts_with("220 HOST "), "{target}");
         raw.send(b"NOOP\r\n").await;
-        tokio::io::AsyncWriteExt::shutdown(&mut raw.0)
-            .await
-            .unwrap();
-        assert_eq!(
-            raw.reply().await,
-            "250 2.0.0 OK",
-            "the other half is still open"
-        );
+        tokio::io::AsyncWriteExt::shutdown(&mut raw.0).await.unwrap();
+        assert_eq!(raw.reply().await, "250 2.0.0 OK", "the other half is still open");
         assert_eq!(raw.line().await, "(closed)");
     }
     let seen: Vec<_> = sandbox.world().counters().connects;
-    let expected = Connect {
-        target: MAIL.to_owned(),
-        status: 200,
-        user: None,
-    };
+    let expected = Connect { target: MAIL.to_owned(), status: 200, user: None };
     assert_eq!((seen.len(), &seen[0]), (3, &expected));
 }
 
@@ -84,11 +68,8 @@ async fn tls_passes_through() {
 #[tokio::test]
 async fn credentials_are_asked_for_in_three_forms() {
     let credentials = Some(("svc".to_owned(), "pa:ss".to_owned()));
-    let sandbox = start_with(Options {
-        proxy_credentials: credentials,
-        ..Options::default()
-    })
-    .await;
+    let sandbox =
+        start_with(Options { proxy_credentials: credentials, ..Options::default() }).await;
     let world = sandbox.world();
     let challenge = "Proxy-Authenticate: Basic realm=\"Sandbox proxy\"".to_owned();
     let mut raw = dial(&sandbox).await;
@@ -101,40 +82,19 @@ async fn credentials_are_asked_for_in_three_forms() {
     let (head, body) = connect(&mut raw, MAIL, &basic("svc", "wrong")).await;
     assert!(head.contains(&challenge) && body.is_empty());
     let (head, _) = connect(&mut raw, MAIL, &basic("svc", "pa:ss")).await;
-    assert_eq!(
-        head,
-        ["HTTP/1.1 200 Connection established"],
-        "on the same connection"
-    );
+    assert_eq!(head, ["HTTP/1.1 200 Connection established"], "on the same connection");
 
     world.arm_times(ProxyFault::CloseOn407, 1);
     let mut raw = dial(&sandbox).await;
     let (head, body) = connect(&mut raw, MAIL, "").await;
     assert!(head.contains(&"Connection: close".to_owned()) && !body.is_empty());
     assert_eq!(raw.line().await, "(closed)");
-    let seen: Vec<_> = world
-        .counters()
-        .connects
-        .into_iter()
-        .map(|c| (c.status, c.user))
-        .collect();
-    let expected = [
-        (407, None),
-        (407, None),
-        (200, Some("svc".to_owned())),
-        (407, None),
-    ];
+    let seen: Vec<_> = world.counters().connects.into_iter().map(|c| (c.status, c.user)).collect();
+    let expected = [(407, None), (407, None), (200, Some("svc".to_owned())), (407, None)];
     assert_eq!(seen, expected);
-    let text: String = world
-        .transcript()
-        .iter()
-        .map(|line| line.text.clone() + "\n")
-        .collect();
+    let text: String = world.transcript().iter().map(|line| line.text.clone() + "\n").collect();
     assert!(text.contains("CONNECT smtp.office365.com:587 HTTP/1.1, credentials <password>"));
-    assert!(
-        !text.contains("pa:ss") && !text.contains(&STANDARD.encode("svc:pa:ss")),
-        "{text}"
-    );
+    assert!(!text.contains("pa:ss") && !text.contains(&STANDARD.encode("svc:pa:ss")), "{text}");
 }
 
 #[tokio::test]
@@ -143,16 +103,8 @@ async fn refusals_have_their_forms() {
     let world = sandbox.world();
     let mut raw = dial(&sandbox).await;
     for (target, status, page) in [
-        (
-            "mail.example.com:587",
-            "HTTP/1.1 503 Service Unavailable",
-            "ERR_DNS_FAIL",
-        ),
-        (
-            "192.0.2.1:25",
-            "HTTP/1.1 503 Service Unavailable",
-            "ERR_DNS_FAIL",
-        ),
+        ("mail.example.com:587", "HTTP/1.1 503 Service Unavailable", "ERR_DNS_FAIL"),
+        ("192.0.2.1:25", "HTTP/1.1 503 Service Unavailable", "ERR_DNS_FAIL"),
         ("nonsense", "HTTP/1.1 400 Bad Request", "ERR_INVALID_URL"),
     ] {
         let (head, body) = connect(&mut raw, target, "").await;
@@ -177,10 +129,7 @@ async fn refusals_have_their_forms() {
     assert!(head.contains(&"X-Squid-Error: ERR_CONNECT_FAIL 0".to_owned()));
     world.arm_times(ProxyFault::BadGateway, 1);
     let (head, _) = connect(&mut raw, MAIL, "").await;
-    assert_eq!(
-        head[..2],
-        ["HTTP/1.0 502 Bad Gateway", "Server: Zscaler/6.2"]
-    );
+    assert_eq!(head[..2], ["HTTP/1.0 502 Bad Gateway", "Server: Zscaler/6.2"]);
     let mut raw = dial(&sandbox).await;
     raw.send(b"GET http://x/ HTTP/1.1\r\n\r\n").await;
     assert_eq!(raw.line().await, "HTTP/1.1 405 Method Not Allowed");
@@ -201,16 +150,11 @@ async fn the_tunnel_opens_in_awkward_ways() {
     world.arm_times(ProxyFault::GlueGreeting, 1);
     let mut stream = TcpStream::connect(sandbox.proxy()).await.unwrap();
     let request = format!("CONNECT {MAIL} HTTP/1.1\r\n\r\n");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
-        .await
-        .unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
     let mut first = [0; 4096];
     let length = stream.read(&mut first).await.unwrap();
     let glued = std::str::from_utf8(&first[..length]).unwrap();
-    assert!(
-        glued.starts_with("HTTP/1.1 200 Connection established\r\n\r\n220 "),
-        "{glued}"
-    );
+    assert!(glued.starts_with("HTTP/1.1 200 Connection established\r\n\r\n220 "), "{glued}");
     assert!(glued.ends_with("]\r\n"), "{glued}");
 
     world.arm_times(ProxyFault::ByteByByte, 1);
@@ -228,19 +172,12 @@ async fn the_tunnel_opens_in_awkward_ways() {
     world.arm_times(ProxyFault::Hang, 1);
     let mut raw = dial(&sandbox).await;
     raw.send(request.as_bytes()).await;
-    world
-        .counters_when(|counters| counters.connects.len() == 4)
-        .await;
+    world.counters_when(|counters| counters.connects.len() == 4).await;
     assert_eq!(world.counters().connects[3].status, 0);
     let mut early = dial(&sandbox).await;
-    early
-        .send(format!("{request}EHLO early\r\n").as_bytes())
-        .await;
+    early.send(format!("{request}EHLO early\r\n").as_bytes()).await;
     let lines = [early.line().await, early.line().await, early.line().await];
     assert_eq!(lines[0], "HTTP/1.1 200 Connection established");
     assert!(lines[2].starts_with("220 "), "{lines:?}");
-    assert!(
-        early.reply().await.starts_with("250-HOST Hello"),
-        "what came early is passed on"
-    );
+    assert!(early.reply().await.starts_with("250-HOST Hello"), "what came early is passed on");
 }

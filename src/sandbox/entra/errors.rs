@@ -44,14 +44,7 @@ impl Refusal {
 
 fn refuse(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    Refusal {
-        status,
-        error,
-        code,
-        text: text.into(),
-        suberror: None,
-        retry_after: None,
-    }
+    Refusal { status, error, code, text: text.into(), suberror: None, retry_after: None }
 }
 
 /// The refusals of the request itself.
@@ -61,12 +54,7 @@ pub(super) fn missing_parameter(name: &str) -> Refusal {
 }
 
 pub(super) fn malformed() -> Refusal {
-    refuse(
-        400,
-        "invalid_request",
-        9_002_313,
-        "Invalid request. Request is malformed or invalid.",
-    )
+    refuse(400, "invalid_request", 9_002_313, "Invalid request. Request is malformed or invalid.")
 }
 
 pub(super) fn only_post(method: &str) -> Refusal {
@@ -76,10 +64,7 @@ pub(super) fn only_post(method: &str) -> Refusal {
 }
 
 pub(super) fn unsupported_grant(grant: &str) -> Refusal {
-    let text = format!(
-        "The app requested an unsupported grant type '{}'.",
-        shown(grant)
-    );
+    let text = format!("The app requested an unsupported grant type '{}'.", shown(grant));
     refuse(400, "unsupported_grant_type", 70_003, text)
 }
 
@@ -165,11 +150,7 @@ pub(super) fn assertion_unknown() -> Refusal {
 }
 
 pub(super) fn app_disabled(client_id: &str, name: &str) -> Refusal {
-    let text = format!(
-        "Application '{}'({}) is disabled.",
-        shown(client_id),
-        shown(name)
-    );
+    let text = format!("Application '{}'({}) is disabled.", shown(client_id), shown(name));
     refuse(401, "unauthorized_client", 7_000_112, text)
 }
 
@@ -231,10 +212,7 @@ pub(super) fn locked() -> Refusal {
 
 pub(super) fn password_expired() -> Refusal {
     let refusal = refuse(400, "invalid_grant", 50_055, "The password is expired.");
-    Refusal {
-        suberror: Some("user_password_expired"),
-        ..refusal
-    }
+    Refusal { suberror: Some("user_password_expired"), ..refusal }
 }
 
 pub(super) fn federated() -> Refusal {
@@ -243,12 +221,7 @@ pub(super) fn federated() -> Refusal {
 }
 
 pub(super) fn user_disabled() -> Refusal {
-    refuse(
-        400,
-        "invalid_grant",
-        50_057,
-        "The user account is disabled.",
-    )
+    refuse(400, "invalid_grant", 50_057, "The user account is disabled.")
 }
 
 pub(super) fn user_unknown(user: &str, tenant: &str) -> Refusal {
@@ -266,10 +239,7 @@ pub(super) fn mfa_required() -> Refusal {
                 a new location, you must use multi-factor authentication to access \
                 '00000002-0000-0ff1-ce00-000000000000'.";
     let refusal = refuse(400, "invalid_grant", 50_076, text);
-    Refusal {
-        suberror: Some("basic_action"),
-        ..refusal
-    }
+    Refusal { suberror: Some("basic_action"), ..refusal }
 }
 
 pub(super) fn mfa_enrolment() -> Refusal {
@@ -277,20 +247,14 @@ pub(super) fn mfa_enrolment() -> Refusal {
                 a new location, you must enroll in multi-factor authentication to access \
                 '00000002-0000-0ff1-ce00-000000000000'.";
     let refusal = refuse(400, "invalid_grant", 50_079, text);
-    Refusal {
-        suberror: Some("basic_action"),
-        ..refusal
-    }
+    Refusal { suberror: Some("basic_action"), ..refusal }
 }
 
 pub(super) fn access_blocked() -> Refusal {
     let text = "Access has been blocked by Conditional Access policies. The access policy does \
                 not allow token issuance.";
     let refusal = refuse(400, "invalid_grant", 53_003, text);
-    Refusal {
-        suberror: Some("message_only"),
-        ..refusal
-    }
+    Refusal { suberror: Some("message_only"), ..refusal }
 }
 
 pub(super) fn no_consent(client_id: &str, name: &str) -> Refusal {
@@ -301,20 +265,14 @@ pub(super) fn no_consent(client_id: &str, name: &str) -> Refusal {
         shown(name)
     );
     let refusal = refuse(400, "invalid_grant", 65_001, text);
-    Refusal {
-        suberror: Some("consent_required"),
-        ..refusal
-    }
+    Refusal { suberror: Some("consent_required"), ..refusal }
 }
 
 /// The refusals of the refresh token.
 pub(super) fn renewal_malformed() -> Refusal {
     let text = "Provided grant is invalid or malformed.";
     let refusal = refuse(400, "invalid_grant", 70_000, text);
-    Refusal {
-        suberror: Some("bad_token"),
-        ..refusal
-    }
+    Refusal { suberror: Some("bad_token"), ..refusal }
 }
 
 pub(super) fn renewal_expired() -> Refusal {
@@ -332,10 +290,7 @@ pub(super) fn renewal_revoked() -> Refusal {
 /// The refusals that are faults.
 pub(super) fn throttled(retry_after: Option<u32>) -> Refusal {
     let text = "Server is terminating this request because of too many requests.";
-    Refusal {
-        retry_after,
-        ..refuse(429, "temporarily_unavailable", 90_055, text)
-    }
+    Refusal { retry_after, ..refuse(429, "temporarily_unavailable", 90_055, text) }
 }
 
 pub(super) fn loop_detected() -> Refusal {
@@ -346,8 +301,5 @@ pub(super) fn loop_detected() -> Refusal {
 
 /// Untrusted text as it may stand in a description: bounded and printable.
 fn shown(text: &str) -> String {
-    text.chars()
-        .filter(|letter| !letter.is_control())
-        .take(200)
-        .collect()
+    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }

@@ -9,10 +9,7 @@ impl Form {
     /// UTF-8.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let mut fields = Vec::new();
-        for field in body
-            .split(|octet| *octet == b'&')
-            .filter(|field| !field.is_empty())
-        {
+        for field in body.split(|octet| *octet == b'&').filter(|field| !field.is_empty()) {
             let (name, value) = match field.iter().position(|octet| *octet == b'=') {
                 Some(at) => field.split_at_checked(at)?,
                 None => (field, &b"="[..]),
@@ -38,13 +35,7 @@ impl Form {
             "client_secret" | "password" => format!("{name}=<password>"),
             "client_assertion" | "refresh_token" => format!("{name}=<token>"),
             "client_id" | "grant_type" | "scope" | "username" => {
-                format!(
-                    "{name}={}",
-                    value
-                        .chars()
-                        .filter(|c| !c.is_control())
-                        .collect::<String>()
-                )
+                format!("{name}={}", value.chars().filter(|c| !c.is_control()).collect::<String>())
             }
             _ => format!("{name}=..."),
         });

@@ -7,11 +7,8 @@ use crate::sandbox::moment::{Moment, guid, random_hex};
 use crate::sandbox::world::{App, Directory, Standing, Tuning, User, World};
 
 /// The resources that have a service principal in every tenant.
-const RESOURCES: [&str; 3] = [
-    "https://outlook.office365.com",
-    "https://outlook.office.com",
-    "https://graph.microsoft.com",
-];
+const RESOURCES: [&str; 3] =
+    ["https://outlook.office365.com", "https://outlook.office.com", "https://graph.microsoft.com"];
 /// Scopes of `OpenID` Connect, which belong to no resource.
 const OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
@@ -32,16 +29,9 @@ pub(super) fn issue(
     form: &Form,
     now: Moment,
 ) -> Result<Issued, Refusal> {
-    let grant = form
-        .value("grant_type")
-        .ok_or_else(|| errors::missing_parameter("grant_type"))?;
+    let grant = form.value("grant_type").ok_or_else(|| errors::missing_parameter("grant_type"))?;
     let tuning = world.tuning();
-    let request = Request {
-        form,
-        now,
-        key: world.key(),
-        tuning: &tuning,
-    };
+    let request = Request { form, now, key: world.key(), tuning: &tuning };
     world.directory(|directory| match grant {
         "client_credentials" => request.client_credentials(directory, tenant),
         "password" => request.password(directory, tenant),
@@ -64,20 +54,13 @@ impl Request<'_> {
         }
         let tenant = tenant_id(directory, tenant)?;
         let app = self.app(directory, &tenant, true)?;
-        let scope = self
-            .form
-            .value("scope")
-            .ok_or_else(|| errors::missing_parameter("scope"))?;
+        let scope = self.form.value("scope").ok_or_else(|| errors::missing_parameter("scope"))?;
         let wanted = Wanted::read(scope, &tenant)?;
         if wanted.permissions != [".default"] {
             return Err(errors::not_default_scope(scope));
         }
         let claims = Claims {
-            roles: if exchange(&wanted.resource) {
-                app.roles.clone()
-            } else {
-                vec![]
-            },
+            roles: if exchange(&wanted.resource) { app.roles.clone() } else { vec![] },
             idtyp: "app".to_owned(),
             oid: app.object_id.clone(),
             ..self.claims(app, wanted.resource)
@@ -89,21 +72,14 @@ impl Request<'_> {
         if is_one_of(tenant, &["common", "consumers"]) {
             return Err(errors::grant_needs_tenant());
         }
-        let field = |name| {
-            self.form
-                .value(name)
-                .ok_or_else(|| errors::missing_parameter(name))
-        };
+        let field = |name| self.form.value(name).ok_or_else(|| errors::missing_parameter(name));
         let username = field("username")?.to_owned();
         let tenant = users_tenant(directory, tenant, &username)?;
         let app = self.app(directory, &tenant, false)?.clone();
         let password = field("password")?;
         let scope = field("scope")?;
         let wanted = Wanted::read(scope, &tenant)?;
-        let Some(user) = directory
-            .user_mut(&username)
-            .filter(|user| user.tenant == tenant)
-        else {
+        let Some(user) = directory.user_mut(&username).filter(|user| user.tenant == tenant) else {
             return Err(errors::user_unknown(&username, &tenant));
         };
         check_password(user, password, self.tuning.lockout_after)?;
@@ -112,11 +88,7 @@ impl Request<'_> {
     }
 
     fn refresh(&self, directory: &Directory, tenant: &str) -> Result<Issued, Refusal> {
-        let field = |name| {
-            self.form
-                .value(name)
-                .ok_or_else(|| errors::missing_parameter(name))
-        };
+        let field = |name| self.form.value(name).ok_or_else(|| errors::missing_parameter(name));
         let renewal = jwt::verify_renewal(self.key, field("refresh_token")?);
         let upn = renewal.as_ref().map_or("", |renewal| &renewal.upn);
         let tenant = users_tenant(directory, tenant, upn)?;
@@ -127,23 +99,14 @@ impl Request<'_> {
         if renewal.exp <= self.now.unix() {
             return Err(errors::renewal_expired());
         }
-        let user = directory
-            .user(&renewal.upn)
-            .ok_or_else(errors::renewal_revoked)?;
+        let user = directory.user(&renewal.upn).ok_or_else(errors::renewal_revoked)?;
         if user.generation != renewal.generation {
             return Err(errors::renewal_revoked());
         }
         check_standing(user)?;
         let wanted = Wanted::read(self.form.value("scope").unwrap_or(&renewal.scope), &tenant)?;
         // A refresh token keeps begetting refresh tokens, whatever scope is asked this time.
-        self.delegated(
-            app,
-            user,
-            Wanted {
-                offline: true,
-                ..wanted
-            },
-        )
+        self.delegated(app, user, Wanted { offline: true, ..wanted })
     }
 
     /// The app, once its credential is right.
@@ -192,10 +155,8 @@ impl Request<'_> {
         if granted.is_empty() || (!all && granted.len() < wanted.permissions.len()) {
             return Err(errors::no_consent(&app.client_id, &app.name));
         }
-        let prefixed: Vec<_> = granted
-            .iter()
-            .map(|scope| format!("{}/{scope}", wanted.resource))
-            .collect();
+        let prefixed: Vec<_> =
+            granted.iter().map(|scope| format!("{}/{scope}", wanted.resource)).collect();
         let scope = prefixed.join(" ");
         let refresh_token = wanted.offline.then(|| {
             let renewal = Renewal {
@@ -203,10 +164,7 @@ impl Request<'_> {
                 upn: user.upn.clone(),
                 scope: scope.clone(),
                 generation: user.generation,
-                exp: self
-                    .now
-                    .unix()
-                    .saturating_add(self.tuning.refresh_life.as_secs()),
+                exp: self.now.unix().saturating_add(self.tuning.refresh_life.as_secs()),
                 uti: random_hex(11),
             };
             jwt::sign_renewal(self.key, &renewal)
@@ -223,10 +181,8 @@ impl Request<'_> {
 
     fn claims(&self, app: &App, resource: String) -> Claims {
         let now = self.now.unix();
-        let life = self
-            .tuning
-            .token_life
-            .map_or_else(|| between(3600, 5400), |life| life.as_secs());
+        let life =
+            self.tuning.token_life.map_or_else(|| between(3600, 5400), |life| life.as_secs());
         Claims {
             aud: resource,
             iss: format!("https://sts.windows.net/{}/", app.tenant),
@@ -268,11 +224,7 @@ struct Wanted {
 impl Wanted {
     /// Reads a scope: permissions of one resource, and those of `OpenID`.
     fn read(scope: &str, tenant: &str) -> Result<Self, Refusal> {
-        let mut wanted = Self {
-            resource: String::new(),
-            permissions: vec![],
-            offline: false,
-        };
+        let mut wanted = Self { resource: String::new(), permissions: vec![], offline: false };
         for part in scope.split_ascii_whitespace() {
             if OPENID.contains(&part) {
                 wanted.offline |= part == "offline_access";
@@ -350,13 +302,9 @@ fn tenant_id(directory: &Directory, tenant: &str) -> Result<String, Refusal> {
         return Ok(found.id.clone());
     }
     let is_guid = tenant.len() == 36
-        && tenant
-            .bytes()
-            .all(|octet| octet.is_ascii_hexdigit() || octet == b'-');
+        && tenant.bytes().all(|octet| octet.is_ascii_hexdigit() || octet == b'-');
     let is_domain = tenant.contains('.')
-        && tenant
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || b".-".contains(&octet));
+        && tenant.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-".contains(&octet));
     Err(if is_guid || is_domain {
         errors::tenant_unknown(tenant)
     } else {

@@ -62,20 +62,12 @@ pub(super) struct Renewal {
 
 /// The access token for these claims, padded to about `octets`.
 pub(super) fn sign_access(key: &[u8; 32], mut claims: Claims, octets: usize) -> String {
-    let short = sign(
-        key,
-        r#"{"typ":"JWT","alg":"HS256","kid":"sandbox"}"#,
-        &claims,
-    );
+    let short = sign(key, r#"{"typ":"JWT","alg":"HS256","kid":"sandbox"}"#, &claims);
     // Base64 turns three octets of padding into four of token.
     let missing = octets.saturating_sub(short.len()) / 4 * 3;
     claims.xms_padding = random_hex(missing.div_ceil(2));
     claims.xms_padding.truncate(missing);
-    sign(
-        key,
-        r#"{"typ":"JWT","alg":"HS256","kid":"sandbox"}"#,
-        &claims,
-    )
+    sign(key, r#"{"typ":"JWT","alg":"HS256","kid":"sandbox"}"#, &claims)
 }
 
 /// The claims of an access token that this sandbox signed; nothing is said about its expiry.
@@ -94,11 +86,7 @@ pub(super) fn verify_renewal(key: &[u8; 32], token: &str) -> Option<Renewal> {
 
 fn sign(key: &[u8; 32], header: &str, body: &impl Serialize) -> String {
     let body = serde_json::to_vec(body).unwrap_or_default();
-    let head = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(body)
-    );
+    let head = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(body));
     let signature = mac(key, &head).finalize().into_bytes();
     format!("{head}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -106,9 +94,7 @@ fn sign(key: &[u8; 32], header: &str, body: &impl Serialize) -> String {
 fn verify<T: for<'a> Deserialize<'a>>(key: &[u8; 32], token: &str) -> Option<T> {
     let (head, signature) = token.rsplit_once('.')?;
     let (_, body) = head.split_once('.')?;
-    mac(key, head)
-        .verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?)
-        .ok()?;
+    mac(key, head).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
 }
 
@@ -125,10 +111,7 @@ mod tests {
 
     #[test]
     fn a_token_has_the_size_asked_for_and_only_its_key_opens_it() {
-        let claims = Claims {
-            aud: "a".into(),
-            ..Claims::default()
-        };
+        let claims = Claims { aud: "a".into(), ..Claims::default() };
         let token = sign_access(&[1; 32], claims, 2000);
         assert!((1990..=2010).contains(&token.len()), "{}", token.len());
         assert_eq!(verify_access(&[1; 32], &token).unwrap().aud, "a");

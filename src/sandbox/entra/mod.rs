@@ -68,46 +68,29 @@ impl Endpoint {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, &'static str> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let tenant = path
-            .strip_prefix('/')
-            .and_then(|path| path.strip_suffix("/oauth2/v2.0/token"));
+        let tenant =
+            path.strip_prefix('/').and_then(|path| path.strip_suffix("/oauth2/v2.0/token"));
         let Some(tenant) = tenant.filter(|tenant| !tenant.is_empty() && !tenant.contains('/'))
         else {
-            self.world.say(
-                Speaker::TokenClient,
-                format!("{} (unknown path)", head.method),
-            );
+            self.world.say(Speaker::TokenClient, format!("{} (unknown path)", head.method));
             return Ok(self.page(StatusCode::NOT_FOUND, "Not Found"));
         };
         if head.method != Method::POST {
             let refusal = errors::only_post(head.method.as_str());
-            self.world.say(
-                Speaker::TokenClient,
-                format!("{} /{tenant}/oauth2/v2.0/token", head.method),
-            );
+            self.world
+                .say(Speaker::TokenClient, format!("{} /{tenant}/oauth2/v2.0/token", head.method));
             return Ok(self.refused(&refusal, &head.headers));
         }
         let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
             return Ok(self.page(StatusCode::PAYLOAD_TOO_LARGE, "Request too large"));
         };
         let form = read_form(&head.headers, &body.to_bytes());
-        let grant = form
-            .as_ref()
-            .and_then(|form| form.value("grant_type"))
-            .unwrap_or_default();
+        let grant = form.as_ref().and_then(|form| form.value("grant_type")).unwrap_or_default();
         self.world.count(|counters| {
-            *counters
-                .token_requests
-                .entry(known_grant(grant).to_owned())
-                .or_default() += 1;
+            *counters.token_requests.entry(known_grant(grant).to_owned()).or_default() += 1;
         });
-        let said = form
-            .as_ref()
-            .map_or_else(|| "(malformed)".to_owned(), Form::masked);
-        self.world.say(
-            Speaker::TokenClient,
-            format!("POST /{tenant}/oauth2/v2.0/token {said}"),
-        );
+        let said = form.as_ref().map_or_else(|| "(malformed)".to_owned(), Form::masked);
+        self.world.say(Speaker::TokenClient, format!("POST /{tenant}/oauth2/v2.0/token {said}"));
 
         let fault = self.world.strike(|fault| match fault {
             Fault::Token(fault) => Some(fault.clone()),
@@ -169,8 +152,7 @@ impl Endpoint {
                 fields.insert("refresh_token".to_owned(), json!(refresh));
                 shown.insert("refresh_token".to_owned(), json!("<token>"));
             }
-            self.world
-                .say(Speaker::Entra, format!("200 {}", Value::Object(shown)));
+            self.world.say(Speaker::Entra, format!("200 {}", Value::Object(shown)));
         }
         let mut text = body.to_string();
         if fault == Some(&TokenFault::TruncatedJson) {
@@ -186,18 +168,11 @@ impl Endpoint {
             .and_then(|id| id.to_str().ok())
             .filter(|id| id.len() == 36)
             .map_or_else(guid, str::to_owned);
-        let body = refusal
-            .body(&self.world.authority(), now, &correlation)
-            .to_string();
-        self.world.say(
-            Speaker::Entra,
-            format!("{} {body}", refusal.status.as_u16()),
-        );
+        let body = refusal.body(&self.world.authority(), now, &correlation).to_string();
+        self.world.say(Speaker::Entra, format!("{} {body}", refusal.status.as_u16()));
         let mut answer = json_answer(refusal.status, body, request);
         if let Some(seconds) = refusal.retry_after {
-            answer
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
             let allowed = HeaderValue::from_static("POST, OPTIONS");
@@ -207,10 +182,7 @@ impl Endpoint {
     }
 
     fn page(&self, status: StatusCode, title: &str) -> Answer {
-        self.world.say(
-            Speaker::Entra,
-            format!("{} (an HTML page: {title})", status.as_u16()),
-        );
+        self.world.say(Speaker::Entra, format!("{} (an HTML page: {title})", status.as_u16()));
         let page = format!(
             "<!DOCTYPE html>\r\n<html><head><title>{title}</title></head>\r\n\
              <body><h2>{title}</h2></body></html>\r\n"
@@ -227,10 +199,7 @@ impl Endpoint {
 /// parameter is what Entra complains of; the client's Basic credentials (RFC 6749 section 2.3.1)
 /// count as fields.
 fn read_form(headers: &HeaderMap, body: &[u8]) -> Option<Form> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or("");
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let mut form = if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         Form::parse(body)?
@@ -268,29 +237,17 @@ fn json_answer(status: StatusCode, body: String, request: &HeaderMap) -> Answer 
         ("pragma", "no-cache"),
         ("content-type", "application/json; charset=utf-8"),
         ("expires", "-1"),
-        (
-            "strict-transport-security",
-            "max-age=31536000; includeSubDomains",
-        ),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
         ("x-content-type-options", "nosniff"),
         ("p3p", "CP=\"DSP CUR OTPi IND OTRi ONL FIN\""),
         ("x-ms-ests-server", "2.1.0 - sandbox"),
     ];
     for (name, value) in fixed {
-        headers.insert(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     let drawn = [
         ("x-ms-request-id", guid()),
-        (
-            "set-cookie",
-            format!(
-                "fpc={}; path=/; secure; HttpOnly; SameSite=None",
-                random_hex(16)
-            ),
-        ),
+        ("set-cookie", format!("fpc={}; path=/; secure; HttpOnly; SameSite=None", random_hex(16))),
     ];
     for (name, value) in drawn {
         if let Ok(value) = HeaderValue::from_str(&value) {

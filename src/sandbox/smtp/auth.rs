@@ -41,12 +41,8 @@ pub(super) fn by_token(world: &World, response: &[u8]) -> Result<Principal, &'st
         if !for_exchange || claims.exp <= now || claims.nbf > now || tenant.id != claims.tid {
             return Err(replies::BAD_TOKEN);
         }
-        let held = |who: &str| {
-            mailbox
-                .full_access
-                .iter()
-                .any(|held| held.eq_ignore_ascii_case(who))
-        };
+        let held =
+            |who: &str| mailbox.full_access.iter().any(|held| held.eq_ignore_ascii_case(who));
         let may_open = if let Some(upn) = &claims.upn {
             let scope = claims.scp.as_deref().unwrap_or_default();
             let own = upn.eq_ignore_ascii_case(&mailbox.address);
@@ -55,9 +51,7 @@ pub(super) fn by_token(world: &World, response: &[u8]) -> Result<Principal, &'st
             }
             true
         } else {
-            let app = directory
-                .app(&claims.tid, &claims.appid)
-                .ok_or(replies::BAD_TOKEN)?;
+            let app = directory.app(&claims.tid, &claims.appid).ok_or(replies::BAD_TOKEN)?;
             let allowed = |address: &String| address.eq_ignore_ascii_case(&mailbox.address);
             // With RBAC for Applications the token carries no role, and needs none.
             let by_scope = app.rbac_mailboxes.iter().any(allowed);
@@ -70,10 +64,7 @@ pub(super) fn by_token(world: &World, response: &[u8]) -> Result<Principal, &'st
         if mailbox.access_blocked {
             return Err(replies::CRITERIA);
         }
-        Ok(Principal {
-            mailbox: mailbox.address.clone(),
-            may_open,
-        })
+        Ok(Principal { mailbox: mailbox.address.clone(), may_open })
     })
 }
 
@@ -90,26 +81,15 @@ pub(super) fn by_password(
     let (user, password) = (text(user)?, text(password)?);
     world.directory(|directory| {
         check_switch(directory, &user)?;
-        if !directory
-            .tenant_of(&user)
-            .is_some_and(|tenant| tenant.basic_auth)
-        {
+        if !directory.tenant_of(&user).is_some_and(|tenant| tenant.basic_auth) {
             return Err(replies::BASIC_OFF);
         }
-        let known = directory
-            .user(&user)
-            .is_some_and(|known| known.password == password);
-        let mailbox = directory
-            .mailbox(&user)
-            .filter(|_| known)
-            .ok_or(replies::WRONG_PASSWORD)?;
+        let known = directory.user(&user).is_some_and(|known| known.password == password);
+        let mailbox = directory.mailbox(&user).filter(|_| known).ok_or(replies::WRONG_PASSWORD)?;
         if mailbox.access_blocked {
             return Err(replies::CRITERIA);
         }
-        Ok(Principal {
-            mailbox: mailbox.address.clone(),
-            may_open: true,
-        })
+        Ok(Principal { mailbox: mailbox.address.clone(), may_open: true })
     })
 }
 
@@ -118,22 +98,15 @@ pub(super) fn may_send_as(world: &World, mailbox: &str, from: &str) -> bool {
     world.directory(|directory| {
         mailbox.eq_ignore_ascii_case(from)
             || directory.mailbox(mailbox).is_some_and(|mailbox| {
-                mailbox
-                    .send_as
-                    .iter()
-                    .any(|address| address.eq_ignore_ascii_case(from))
+                mailbox.send_as.iter().any(|address| address.eq_ignore_ascii_case(from))
             })
     })
 }
 
 /// The SMTP AUTH switch: the mailbox's, where set, beats the tenant's.
 fn check_switch(directory: &Directory, user: &str) -> Result<(), &'static str> {
-    let of_mailbox = directory
-        .mailbox(user)
-        .and_then(|mailbox| mailbox.smtp_auth_disabled);
-    let of_tenant = directory
-        .tenant_of(user)
-        .is_some_and(|tenant| tenant.smtp_auth_disabled);
+    let of_mailbox = directory.mailbox(user).and_then(|mailbox| mailbox.smtp_auth_disabled);
+    let of_tenant = directory.tenant_of(user).is_some_and(|tenant| tenant.smtp_auth_disabled);
     match (of_mailbox, of_tenant) {
         (Some(true), _) => Err(replies::MAILBOX_OFF),
         (None, true) => Err(replies::TENANT_OFF),

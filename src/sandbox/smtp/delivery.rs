@@ -27,8 +27,7 @@ impl Session {
         let parameters: Vec<String> = parameters.split_whitespace().map(str::to_owned).collect();
         let size = parameters.iter().find_map(|parameter| {
             let (name, value) = parameter.split_once('=')?;
-            name.eq_ignore_ascii_case("SIZE")
-                .then(|| value.parse::<u64>())
+            name.eq_ignore_ascii_case("SIZE").then(|| value.parse::<u64>())
         });
         match size {
             Some(Err(_)) => return self.refuse(replies::INVALID_ARGUMENTS).await,
@@ -42,9 +41,7 @@ impl Session {
         }
         self.envelope = Some(Envelope {
             from: from.to_owned(),
-            binary: parameters
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case("BODY=BINARYMIME")),
+            binary: parameters.iter().any(|name| name.eq_ignore_ascii_case("BODY=BINARYMIME")),
             parameters,
             ..Envelope::default()
         });
@@ -118,9 +115,7 @@ impl Session {
             return Ok(Next::End);
         };
         let mut envelope = self.envelope.take();
-        let ready = envelope
-            .as_ref()
-            .is_some_and(|envelope| !envelope.recipients.is_empty());
+        let ready = envelope.as_ref().is_some_and(|envelope| !envelope.recipients.is_empty());
         let keep = self.kept_octets();
         let mut left = size;
         while left > 0 {
@@ -155,10 +150,7 @@ impl Session {
             return Ok(Next::End);
         };
         let (world, voice) = (&self.world, &self.voice);
-        world.say(
-            Speaker::MailClient,
-            format!("({} octets of message)", envelope.body.octets),
-        );
+        world.say(Speaker::MailClient, format!("({} octets of message)", envelope.body.octets));
         if world.strikes(SmtpFault::DropAfterData) {
             return Ok(Next::End);
         }
@@ -166,9 +158,7 @@ impl Session {
         let (full, used_up) = world.directory(|directory| {
             directory
                 .mailbox(&mailbox)
-                .map_or((false, false), |mailbox| {
-                    (mailbox.full, mailbox.quota_exceeded)
-                })
+                .map_or((false, false), |mailbox| (mailbox.full, mailbox.quota_exceeded))
         });
         let author = envelope.body.author();
         let denied = [Some(envelope.from.as_str()), author.as_deref()]
@@ -178,11 +168,7 @@ impl Session {
         let reply = if !principal.may_open {
             voice.logon_failure()
         } else if let Some(from) = denied {
-            let from: String = from
-                .chars()
-                .filter(char::is_ascii_graphic)
-                .take(320)
-                .collect();
+            let from: String = from.chars().filter(char::is_ascii_graphic).take(320).collect();
             voice.send_as_denied(&mailbox, &from)
         } else if !world.submission_allowed(&mailbox, self.open.number) {
             voice.verdict(replies::CONCURRENT)
@@ -226,6 +212,5 @@ fn path<'a>(argument: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
     let (head, rest) = argument.split_at_checked(keyword.len())?;
     let rest = rest.trim_start().strip_prefix('<')?;
     let (path, parameters) = rest.split_once('>')?;
-    head.eq_ignore_ascii_case(keyword)
-        .then_some((path, parameters))
+    head.eq_ignore_ascii_case(keyword).then_some((path, parameters))
 }

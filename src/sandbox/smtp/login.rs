@@ -34,19 +34,13 @@ impl Session {
             None => counters.auth_two_step += 1,
         });
         if self.principal.is_some() {
-            return self
-                .auth_failed(&self.voice.error(replies::AUTH_TWICE))
-                .await;
+            return self.auth_failed(&self.voice.error(replies::AUTH_TWICE)).await;
         }
         if !self.secure || !matches!(mechanism.as_str(), "XOAUTH2" | "LOGIN") {
-            return self
-                .auth_failed(&self.voice.error(replies::UNKNOWN_MECHANISM))
-                .await;
+            return self.auth_failed(&self.voice.error(replies::UNKNOWN_MECHANISM)).await;
         }
         if !self.greeted {
-            return self
-                .auth_failed(&self.voice.error(replies::HELLO_FIRST))
-                .await;
+            return self.auth_failed(&self.voice.error(replies::HELLO_FIRST)).await;
         }
         if self.world.strikes(SmtpFault::DropOnAuth) {
             return Ok(Next::End);

@@ -31,8 +31,7 @@ impl Body {
         self.octets += octets.len() as u64;
         self.sha256.update(octets);
         let room = keep.saturating_sub(self.kept.len()).min(octets.len());
-        self.kept
-            .extend_from_slice(octets.get(..room).unwrap_or_default());
+        self.kept.extend_from_slice(octets.get(..room).unwrap_or_default());
         if !self.header_ended && self.header.len() <= HEADER_LIMIT {
             let seen = self.header.len().saturating_sub(3);
             self.header.extend_from_slice(octets);
@@ -78,10 +77,7 @@ impl Body {
         let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
         unfolded.split("\r\n").find_map(|line| {
             let (found, value) = line.split_once(':')?;
-            found
-                .trim_end()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().to_owned())
+            found.trim_end().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
         })
     }
 }
@@ -94,10 +90,7 @@ pub(super) struct Unstuffer {
 
 impl Unstuffer {
     pub(super) fn new() -> Self {
-        Self {
-            line_start: true,
-            last: b'\n',
-        }
+        Self { line_start: true, last: b'\n' }
     }
 
     /// What of these octets belongs to the message; none at the lone dot. A piece ends at an LF
@@ -140,11 +133,7 @@ mod tests {
         let table: [(&[&str], &str, bool); 7] = [
             (&[".\r\n"], "", true),
             (&["..\r\n", ".\r\n"], ".\r\n", true),
-            (
-                &["a\r\n", "..b\r\n", "c.\r\n", ".\r\n"],
-                "a\r\n.b\r\nc.\r\n",
-                true,
-            ),
+            (&["a\r\n", "..b\r\n", "c.\r\n", ".\r\n"], "a\r\n.b\r\nc.\r\n", true),
             (&["a\n", ".\n", ".\r\n"], "a\n.\n.\r\n", false),
             (&["a\n", ".\r\n"], "a\n.\r\n", false),
             (&["aaa", ".\r\n", ".\r\n"], "aaa.\r\n", true),

@@ -40,12 +40,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(world: World, acceptor: TlsAcceptor, profile: Profile) -> Self {
-        Self {
-            world,
-            acceptor,
-            profile,
-            sessions: AtomicU64::new(0),
-        }
+        Self { world, acceptor, profile, sessions: AtomicU64::new(0) }
     }
 
     /// Serves one connection to its end.
@@ -100,11 +95,7 @@ impl Open {
             counters.smtp_sessions += 1;
             counters.smtp_open += 1;
         });
-        Self {
-            world: world.clone(),
-            number,
-            mailbox: None,
-        }
+        Self { world: world.clone(), number, mailbox: None }
     }
 
     fn log_in(&mut self, mailbox: &str) {
@@ -118,8 +109,7 @@ impl Drop for Open {
         if let Some(mailbox) = &self.mailbox {
             self.world.close_submission(mailbox, self.number);
         }
-        self.world
-            .count(|counters| counters.smtp_open = counters.smtp_open.saturating_sub(1));
+        self.world.count(|counters| counters.smtp_open = counters.smtp_open.saturating_sub(1));
     }
 }
 
@@ -163,8 +153,7 @@ impl Session {
                     Next::End
                 }
                 Err(Silence::TooLong) => {
-                    self.reply(&self.voice.error(replies::LINE_TOO_LONG))
-                        .await?;
+                    self.reply(&self.voice.error(replies::LINE_TOO_LONG)).await?;
                     Next::End
                 }
             };
@@ -192,9 +181,7 @@ impl Session {
         let greeting = self.voice.greeting();
         if self.world.strikes(SmtpFault::BannerByteByByte) {
             self.world.say(Speaker::Exchange, greeting.as_str());
-            self.wire()?
-                .trickle(format!("{greeting}\r\n").as_bytes())
-                .await?;
+            self.wire()?.trickle(format!("{greeting}\r\n").as_bytes()).await?;
             return Ok(Next::Command);
         }
         self.reply(&greeting).await
@@ -245,17 +232,10 @@ impl Session {
         }
         self.greeted = true;
         self.envelope = None;
-        let line = if self.secure {
-            Some("AUTH LOGIN XOAUTH2")
-        } else {
-            self.starttls
-        };
-        let list = self
-            .voice
-            .ehlo(self.peer.ip(), self.world.tuning().size_limit, line);
+        let line = if self.secure { Some("AUTH LOGIN XOAUTH2") } else { self.starttls };
+        let list = self.voice.ehlo(self.peer.ip(), self.world.tuning().size_limit, line);
         if self.world.strikes(SmtpFault::EhloSplit) {
-            list.lines()
-                .for_each(|line| self.world.say(Speaker::Exchange, line));
+            list.lines().for_each(|line| self.world.say(Speaker::Exchange, line));
             let list = format!("{list}\r\n");
             let (first, second) = list.as_bytes().split_at(list.len() / 2);
             self.wire()?.send(first).await?;
@@ -304,8 +284,7 @@ impl Session {
     async fn unrecognized(&mut self, verb: &str, shown: &str) -> Told {
         self.tarpit().await;
         let reply = self.voice.unrecognized(verb);
-        self.world
-            .say(Speaker::Exchange, self.voice.unrecognized(shown));
+        self.world.say(Speaker::Exchange, self.voice.unrecognized(shown));
         self.wire()?.send(format!("{reply}\r\n").as_bytes()).await?;
         Ok(Next::Command)
     }
@@ -317,8 +296,7 @@ impl Session {
     }
 
     async fn reply(&mut self, text: &str) -> Told {
-        text.lines()
-            .for_each(|line| self.world.say(Speaker::Exchange, line));
+        text.lines().for_each(|line| self.world.say(Speaker::Exchange, line));
         self.wire()?.send(format!("{text}\r\n").as_bytes()).await?;
         Ok(Next::Command)
     }
@@ -329,11 +307,7 @@ impl Session {
     }
 
     fn heard(&self, text: &str) {
-        let text: String = text
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .take(512)
-            .collect();
+        let text: String = text.chars().filter(|letter| !letter.is_control()).take(512).collect();
         self.world.say(Speaker::MailClient, text);
     }
 
@@ -353,20 +327,11 @@ fn known(verb: &str) -> bool {
 /// A host name or an address literal; an empty name was seen to pass.
 fn valid_domain(name: &str) -> bool {
     let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .chars()
-                .all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+        !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
     };
-    let literal = |inner: &str| {
-        inner
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".:".contains(c))
-    };
+    let literal =
+        |inner: &str| inner.chars().all(|c| c.is_ascii_alphanumeric() || ".:".contains(c));
     name.is_empty()
-        || name
-            .strip_prefix('[')
-            .and_then(|name| name.strip_suffix(']'))
-            .is_some_and(literal)
+        || name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(literal)
         || name.split('.').all(label)
 }

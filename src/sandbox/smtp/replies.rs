@@ -109,10 +109,7 @@ impl Voice {
         lines.extend(starttls.map(str::to_owned));
         lines.extend(["8BITMIME", "BINARYMIME", "CHUNKING"].map(str::to_owned));
         lines.push(String::new());
-        format!(
-            "250-{}250 SMTPUTF8",
-            lines.join("\r\n250-").trim_end_matches("250-")
-        )
+        format!("250-{}250 SMTPUTF8", lines.join("\r\n250-").trim_end_matches("250-"))
     }
 
     pub(super) fn helo(&self, peer: IpAddr) -> String {
@@ -131,11 +128,7 @@ impl Voice {
     }
 
     pub(super) fn unrecognized(&self, verb: &str) -> String {
-        let verb: String = verb
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(64)
-            .collect();
+        let verb: String = verb.chars().filter(char::is_ascii_graphic).take(64).collect();
         self.error(&format!("500 5.3.3 Unrecognized command '{verb}'"))
     }
 
@@ -159,11 +152,7 @@ impl Voice {
     pub(super) fn accepted(&self, message_id: Option<&str>) -> String {
         match message_id {
             Some(id) => self.verdict(&format!("250 2.0.0 OK {id}")),
-            None => self.verdict(&format!(
-                "250 2.0.0 OK <{}@{}>",
-                random_hex(16),
-                self.backend
-            )),
+            None => self.verdict(&format!("250 2.0.0 OK <{}@{}>", random_hex(16), self.backend)),
         }
     }
 
@@ -208,10 +197,7 @@ impl Voice {
             .map(|number| format!(" 0.{}:{};", 35_250 + 411 * number, random_hex(4)))
             .collect::<Vec<_>>()
             .concat();
-        format!(
-            "[BeginDiagnosticData]{what}{traces} 255.1494:{}[EndDiagnosticData]",
-            self.id
-        )
+        format!("[BeginDiagnosticData]{what}{traces} 255.1494:{}[EndDiagnosticData]", self.id)
     }
 
     fn now(&self) -> Moment {

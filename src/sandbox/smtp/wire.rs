@@ -45,11 +45,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(io: impl Stream + 'static, idle: Duration) -> Self {
-        Self {
-            io: Box::new(io),
-            input: BytesMut::new(),
-            idle,
-        }
+        Self { io: Box::new(io), input: BytesMut::new(), idle }
     }
 
     /// The next line without its end; a bare LF ends one too.
@@ -86,9 +82,7 @@ impl Wire {
         if self.input.is_empty() {
             self.fill().await?;
         }
-        let most = usize::try_from(most)
-            .unwrap_or(usize::MAX)
-            .min(self.input.len());
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.input.len());
         Ok(self.input.split_to(most))
     }
 

@@ -43,16 +43,8 @@ pub(super) fn directory() -> Directory {
     let mailbox = |name: &str| Mailbox {
         address: upn(name),
         smtp_auth_disabled: (name == "disabled").then_some(true),
-        full_access: if name == "norights" {
-            vec![]
-        } else {
-            vec![APP_OBJECT_ID.to_owned()]
-        },
-        send_as: if name == "erp" {
-            vec![upn("invoices")]
-        } else {
-            vec![]
-        },
+        full_access: if name == "norights" { vec![] } else { vec![APP_OBJECT_ID.to_owned()] },
+        send_as: if name == "erp" { vec![upn("invoices")] } else { vec![] },
         access_blocked: name == "blocked",
         ..Mailbox::default()
     };
@@ -77,14 +69,8 @@ pub(super) fn directory() -> Directory {
                 object_id: APP_OBJECT_ID.to_owned(),
                 name: "Contoso mail relay".to_owned(),
                 secrets: vec![
-                    AppSecret {
-                        value: APP_SECRET.to_owned(),
-                        expired: false,
-                    },
-                    AppSecret {
-                        value: format!("{APP_SECRET}-of-last-year"),
-                        expired: true,
-                    },
+                    AppSecret { value: APP_SECRET.to_owned(), expired: false },
+                    AppSecret { value: format!("{APP_SECRET}-of-last-year"), expired: true },
                 ],
                 roles: vec!["SMTP.SendAsApp".to_owned()],
                 scopes: vec!["SMTP.Send".to_owned()],

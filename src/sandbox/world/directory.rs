@@ -129,10 +129,7 @@ impl Directory {
     pub fn tenant(&self, name: &str) -> Option<&Tenant> {
         self.tenants.iter().find(|tenant| {
             tenant.id.eq_ignore_ascii_case(name)
-                || tenant
-                    .domains
-                    .iter()
-                    .any(|domain| domain.eq_ignore_ascii_case(name))
+                || tenant.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))
         })
     }
 
@@ -145,37 +142,27 @@ impl Directory {
 
     /// The app with this application id, to be changed.
     pub fn app_mut(&mut self, client_id: &str) -> Option<&mut App> {
-        self.apps
-            .iter_mut()
-            .find(|app| app.client_id.eq_ignore_ascii_case(client_id))
+        self.apps.iter_mut().find(|app| app.client_id.eq_ignore_ascii_case(client_id))
     }
 
     /// The user with this principal name.
     pub fn user(&self, upn: &str) -> Option<&User> {
-        self.users
-            .iter()
-            .find(|user| user.upn.eq_ignore_ascii_case(upn))
+        self.users.iter().find(|user| user.upn.eq_ignore_ascii_case(upn))
     }
 
     /// The user with this principal name, to be changed.
     pub fn user_mut(&mut self, upn: &str) -> Option<&mut User> {
-        self.users
-            .iter_mut()
-            .find(|user| user.upn.eq_ignore_ascii_case(upn))
+        self.users.iter_mut().find(|user| user.upn.eq_ignore_ascii_case(upn))
     }
 
     /// The mailbox with this address.
     pub fn mailbox(&self, address: &str) -> Option<&Mailbox> {
-        self.mailboxes
-            .iter()
-            .find(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
+        self.mailboxes.iter().find(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
     }
 
     /// The mailbox with this address, to be changed.
     pub fn mailbox_mut(&mut self, address: &str) -> Option<&mut Mailbox> {
-        self.mailboxes
-            .iter_mut()
-            .find(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
+        self.mailboxes.iter_mut().find(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
     }
 
     /// The tenant that an address belongs to, by its domain.

@@ -165,8 +165,7 @@ impl World {
 
     /// Waits until `count` messages have been accepted, and gives them all.
     pub async fn messages_at_least(&self, count: usize) -> Vec<Message> {
-        self.when(|state| (state.messages.len() >= count).then(|| state.messages.clone()))
-            .await
+        self.when(|state| (state.messages.len() >= count).then(|| state.messages.clone())).await
     }
 
     /// The counts so far.
@@ -176,8 +175,7 @@ impl World {
 
     /// Waits until the counts are as `wanted` says, and gives them.
     pub async fn counters_when(&self, wanted: impl Fn(&Counters) -> bool) -> Counters {
-        self.when(|state| wanted(&state.counters).then(|| state.counters.clone()))
-            .await
+        self.when(|state| wanted(&state.counters).then(|| state.counters.clone())).await
     }
 
     /// What was said so far, in order of time, secrets masked; the newest 10,000 lines.
@@ -196,10 +194,7 @@ impl World {
         let smtp_open = state.counters.smtp_open;
         state.messages.clear();
         state.transcript.clear();
-        state.counters = Counters {
-            smtp_open,
-            ..Counters::default()
-        };
+        state.counters = Counters { smtp_open, ..Counters::default() };
     }
 
     async fn when<T>(&self, ready: impl Fn(&State) -> Option<T>) -> T {
@@ -243,10 +238,7 @@ impl World {
     /// Whether exactly this fault strikes now.
     pub(super) fn strikes(&self, fault: impl Into<Fault>) -> bool {
         let fault = fault.into();
-        self.state()
-            .armed
-            .strike(|armed| (*armed == fault).then_some(()))
-            .is_some()
+        self.state().armed.strike(|armed| (*armed == fault).then_some(())).is_some()
     }
 
     /// The first armed fault that `pick` wants, which strikes now.
@@ -260,10 +252,7 @@ impl World {
     }
 
     pub(super) fn say(&self, who: Speaker, text: impl Into<String>) {
-        let line = Line {
-            who,
-            text: text.into(),
-        };
+        let line = Line { who, text: text.into() };
         let transcript = &mut self.state().transcript;
         if transcript.len() >= TRANSCRIPT_LINES {
             transcript.drain(..TRANSCRIPT_LINES / 10);
@@ -282,11 +271,7 @@ impl World {
     /// Session `id` has logged in to `mailbox`.
     pub(super) fn open_submission(&self, mailbox: &str, id: u64) {
         let mailbox = mailbox.to_ascii_lowercase();
-        self.state()
-            .submissions
-            .entry(mailbox)
-            .or_default()
-            .push(id);
+        self.state().submissions.entry(mailbox).or_default().push(id);
     }
 
     /// Session `id` has ended.
