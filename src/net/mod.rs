@@ -13,6 +13,8 @@ pub mod listen;
 mod prefixed;
 pub mod relay;
 pub mod route;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 use std::fmt;

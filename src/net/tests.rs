@@ -1,0 +1,276 @@
+//! The way out against proxies and servers that behave in every way seen.
+
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use super::{Leg, dial::Dialer, error::DialError, http, tls::TlsConfigError};
+use crate::config::{Outbound, Proxy, ProxyCredentials};
+
+/// A server that reads a request head if it should, says these words, and closes.
+async fn says(reads: bool, words: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    TaskTracker::new().spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if reads {
+            head(&mut stream).await;
+        }
+        for octet in words.chunks(1) {
+            let _ = stream.write_all(octet).await;
+            let _ = stream.flush().await;
+        }
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    address
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn through(proxy: SocketAddr) -> Dialer {
+    let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
+    let proxy =
+        Proxy { host: proxy.ip().to_string(), port: proxy.port(), credentials: Some(credentials) };
+    Dialer::new(&Outbound { proxy: Some(proxy), ..Outbound::default() }).unwrap()
+}
+
+async fn refused(words: &'static [u8]) -> DialError {
+    let dialer = through(says(true, words).await);
+    match dialer.dial(Leg::Mail, "smtp.office365.com", 587).await {
+        Ok(_) => panic!("{}", String::from_utf8_lossy(words)),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_is_had_octet_by_octet_and_the_greeting_behind_it_is_kept() {
+    let dialer = through(
+        says(true, b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n220 ready\r\n").await,
+    );
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    let mut greeting = [0; 11];
+    io.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ready\r\n");
+}
+
+#[tokio::test]
+async fn each_failure_of_a_proxy_names_leg_hop_and_status_and_says_what_to_do() {
+    // What the proxy answers, what the error must say, and what its remedy must.
+    let rows: &[(&'static [u8], &str, &str)] = &[
+        (
+            b"HTTP/1.1 403 Forbidden\r\nServer: squid/5.7\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\n\r\n<html>",
+            "answered 403 to CONNECT smtp.office365.com:587 (Forbidden, X-Squid-Error: ERR_ACCESS_DENIED 0",
+            "acl SSL_ports port 587",
+        ),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nagain",
+            "answered 407",
+            "does not accept username and password",
+        ),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
+            "answered 407",
+            "takes only Negotiate, NTLM",
+        ),
+        (b"HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n<html>", "answered 502", ""),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered 503", ""),
+        (b"HTTP/1.1 303 See Other\r\nLocation: https://login.proxy/\r\n\r\n", "Location: https://login.proxy/", ""),
+        (b"<html>a web server</html>\r\n\r\n", "no answer to CONNECT smtp.office365.com:587 that makes sense", "HTTP proxy"),
+        (b"", "it closed the connection", "HTTP proxy"),
+        (b"HTTP/1.1 200", "in the middle of its answer", "HTTP proxy"),
+    ];
+    let mut ran = 0;
+    for (words, said, remedy) in rows {
+        let error = refused(words).await;
+        let text = error.to_string();
+        assert!(text.starts_with("mail: proxy 127.0.0.1:") && text.contains(said), "{text}");
+        assert!(
+            error.remedy().is_some_and(|words| words.contains(remedy)),
+            "{text}: {:?}",
+            error.remedy()
+        );
+        assert!(
+            error.summary().len() <= 60 && error.summary().to_lowercase().contains("proxy"),
+            "{}",
+            error.summary()
+        );
+        assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
+        ran += 1;
+    }
+    assert_eq!(ran, 9);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_named_with_every_address_that_was_tried() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let direct = Dialer::new(&Outbound::default()).unwrap();
+    let Err(error) = direct.dial(Leg::Token, "127.0.0.1", closed.port()).await else { panic!() };
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("token endpoint: cannot connect to {closed}: {closed}: ")),
+        "{error}"
+    );
+    let Err(error) = through(closed).dial(Leg::Mail, "smtp.office365.com", 587).await else {
+        panic!()
+    };
+    assert!(error.to_string().contains(&format!("cannot connect to proxy {closed}")), "{error}");
+    let Err(error) = direct.dial(Leg::Mail, "no such name.invalid", 1).await else { panic!() };
+    assert!(error.to_string().starts_with("mail: cannot resolve"), "{error}");
+}
+
+/// A certificate authority and its file.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    fn dialer(&self) -> Dialer {
+        Dialer::new(&Outbound { ca_file: Some(self.file()), ..Outbound::default() }).unwrap()
+    }
+
+    /// A TLS server with a certificate for `name`, valid until `year`, that answers HTTP.
+    async fn server(&self, name: &str, year: i32) -> SocketAddr {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::ring::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        TaskTracker::new().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut tls) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 4096];
+                let count = tls.read(&mut request).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..count]).into_owned();
+                let body = format!(
+                    "{} {}",
+                    text.lines().next().unwrap_or_default(),
+                    text.contains(&format!("host: localhost:{}", address.port()))
+                );
+                let _ = tls
+                    .write_all(
+                        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+                            .as_bytes(),
+                    )
+                    .await;
+            }
+        });
+        address
+    }
+}
+
+#[tokio::test]
+async fn certificate_and_name_are_verified_and_each_fault_has_its_words() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let dialer = ours.dialer();
+    let tls = async |server: SocketAddr| {
+        let io = dialer.dial(Leg::Mail, "localhost", server.port()).await.unwrap();
+        dialer.start_tls(Leg::Mail, "localhost", server.port(), io).await.map(drop)
+    };
+    assert!(tls(ours.server("localhost", 4000).await).await.is_ok());
+    let rows = [
+        (theirs.server("localhost", 4000).await, "unknown authority", "ca_file"),
+        (ours.server("other.example", 4000).await, "another name", "host name"),
+        (ours.server("localhost", 2021).await, "expired", "clock"),
+        (says(false, b"220 this is no TLS\r\n").await, "does not speak TLS", "upstream.security"),
+        (says(false, b"").await, "during the handshake", ""),
+    ];
+    let mut ran = 0;
+    for (server, said, remedy) in rows {
+        let error = tls(server).await.expect_err(said);
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("mail: TLS with localhost:{}: ", server.port())),
+            "{text}"
+        );
+        assert!(text.contains(said), "{text}");
+        assert!(
+            error.remedy().is_some_and(|words| words.contains(remedy)),
+            "{text}: {:?}",
+            error.remedy()
+        );
+        ran += 1;
+    }
+    assert_eq!(ran, 5);
+}
+
+#[tokio::test]
+async fn a_ca_file_that_is_none_is_told_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let new = || Dialer::new(&Outbound { ca_file: Some(file.clone()), ..Outbound::default() });
+    for (text, words) in [
+        (None, "os error 2"),
+        (Some("hello"), "no certificate"),
+        (Some("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"), "not PEM"),
+    ] {
+        if let Some(text) = text {
+            fs::write(&file, text).unwrap();
+        }
+        let Err(error @ TlsConfigError::CaFile { .. }) = new() else { panic!("{words}") };
+        assert!(
+            error.to_string().contains(words) && error.to_string().contains("ca.pem"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_answered_over_tls_and_its_faults_are_told() {
+    let authority = Authority::new("ours");
+    let dialer = authority.dialer();
+    let server = authority.server("localhost", 4000).await;
+    let client = reqwest::Client::new();
+    let ask =
+        async |url: String| http::send(&dialer, client.post(url).body("x").build().unwrap()).await;
+    let answer = ask(format!("https://localhost:{}/a/b?c", server.port())).await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "POST /a/b?c HTTP/1.1 true");
+
+    let garbage = says(true, b"220 mail ready\r\n\r\n").await;
+    let error = ask(format!("http://127.0.0.1:{}/", garbage.port())).await.unwrap_err();
+    assert!(error.to_string().starts_with("127.0.0.1 gave no HTTP answer"), "{error}");
+    let short = says(true, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
+    let error = ask(format!("http://127.0.0.1:{}/", short.port())).await.unwrap_err();
+    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.remedy().is_some() && !error.summary().is_empty());
+}
