@@ -81,7 +81,7 @@ pub(super) fn one_line(text: &[u8], limit: usize) -> String {
 }
 
 fn plain(letter: char) -> u8 {
-    u8::try_from(letter).unwrap_or(b'?')
+    if matches!(letter, ' '..='~') { letter as u8 } else { b'?' }
 }
 
 #[cfg(test)]
