@@ -87,7 +87,7 @@ impl House {
         let Noted { phase, account } = progress.noted();
         info!(
             event = "session_end",
-            %peer,
+            client = %peer,
             account,
             phase,
             bytes_up = relayed.0,

@@ -6,4 +6,5 @@ mod canary;
 mod floors;
 mod smtp;
 mod stage;
+mod tls_pair;
 mod transcripts;

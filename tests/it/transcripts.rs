@@ -1,4 +1,5 @@
-//! Replays the transcripts of both roles: whole, and in pieces of one, two, three and seven octets.
+//! Replays the transcripts of both roles: whole, in pieces of one, two, three and seven octets, and
+//! over TLS.
 //!
 //! A file holds scenes (`== title`). In `server.txt` the client's lines are given and the server's
 //! are expected, in `client.txt` the other way round. Further lines say what the role yields:
@@ -16,7 +17,18 @@ use mailwicket::mail::{
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
-const PIECES: [usize; 5] = [usize::MAX, 1, 2, 3, 7];
+use crate::tls_pair::TlsPair;
+
+/// Octets a piece, and whether they travel through TLS.
+const WAYS: [(usize, bool); 7] = [
+    (usize::MAX, false),
+    (1, false),
+    (2, false),
+    (3, false),
+    (7, false),
+    (usize::MAX, true),
+    (5, true),
+];
 
 /// The pump of the tests: feeds pieces, collects lines.
 struct Stage {
@@ -25,12 +37,13 @@ struct Stage {
     input: BytesMut,
     said: VecDeque<String>,
     at: String,
+    tls: Option<TlsPair>,
 }
 
 impl Stage {
-    fn new(piece: usize) -> Self {
+    fn new((piece, tls): (usize, bool)) -> Self {
         let (pending, input, said, at) = Default::default();
-        Self { pending, piece, input, said, at }
+        Self { pending, piece, input, said, at, tls: tls.then(TlsPair::new) }
     }
 
     fn give(&mut self, text: &str, end: &str) {
@@ -69,10 +82,16 @@ impl Stage {
     fn feed(&mut self) {
         assert!(!self.pending.is_empty(), "{}: the role waits for more", self.at);
         let count = self.piece.min(self.pending.len());
-        self.input.extend(self.pending.drain(..count));
+        let mut octets: Vec<u8> = self.pending.drain(..count).collect();
+        if let Some(tls) = &mut self.tls {
+            octets = tls.inward(&octets);
+        }
+        self.input.extend(octets);
     }
 
     fn heard(&mut self, bytes: &[u8]) {
+        let through_tls = self.tls.as_mut().map(|tls| tls.outward(bytes));
+        let bytes = through_tls.as_deref().unwrap_or(bytes);
         let text = std::str::from_utf8(bytes).expect("ASCII");
         let lines =
             text.strip_suffix("\r\n").unwrap_or_else(|| panic!("{}: no CRLF: {text:?}", self.at));
@@ -106,16 +125,16 @@ impl Stage {
 #[test]
 fn the_server_role_plays_its_scenes() {
     let scenes = scenes("server.txt");
-    for piece in PIECES {
+    for way in WAYS {
         for (title, lines) in &scenes {
-            let mut stage = Stage::new(piece);
+            let mut stage = Stage::new(way);
             let mut offer = SmtpOffer::exchange_online();
             offer.extensions = ["SIZE 157286400", "auth LOGIN XOAUTH2", "STARTTLS", "8BITMIME"]
                 .map(str::to_owned)
                 .into();
             let mut role = ServerRole::smtp(offer);
             for (number, line) in lines {
-                stage.at = format!("server.txt:{number} ({title}, pieces of {piece})");
+                stage.at = format!("server.txt:{number} ({title}, {way:?})");
                 let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
                 match verb {
                     "C:" => stage.give(rest, "\r\n"),
@@ -165,12 +184,12 @@ fn the_server_role_plays_its_scenes() {
 #[test]
 fn the_client_role_plays_its_scenes() {
     let scenes = scenes("client.txt");
-    for piece in PIECES {
+    for way in WAYS {
         for (title, lines) in &scenes {
-            let mut stage = Stage::new(piece);
+            let mut stage = Stage::new(way);
             let mut role = ClientRole::smtp(login("", TokenForm::Inline));
             for (number, line) in lines {
-                stage.at = format!("client.txt:{number} ({title}, pieces of {piece})");
+                stage.at = format!("client.txt:{number} ({title}, {way:?})");
                 let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
                 match verb {
                     "USES" => role = ClientRole::smtp(options(rest)),
