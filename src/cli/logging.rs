@@ -23,7 +23,7 @@ pub(super) fn install(log: &Log) {
         .with_ansi(io::stderr().is_terminal());
     let lines = match log.format {
         LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     let _ = registry().with(lines.with_filter(filter)).try_init(); // a second one changes nothing
     panic::set_hook(Box::new(|panic| {

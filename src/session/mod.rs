@@ -92,7 +92,7 @@ impl House {
             phase,
             bytes_up = relayed.0,
             bytes_down = relayed.1,
-            seconds = format_args!("{:.3}", started.elapsed().as_secs_f64()),
+            seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             ended,
             "session ended",
         );

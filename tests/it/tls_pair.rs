@@ -39,8 +39,8 @@ impl TlsPair {
             ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
         let mut pair = Self { near, far: ServerConnection::new(Arc::new(server)).unwrap() };
         while pair.near.is_handshaking() || pair.far.is_handshaking() {
-            pair.to_far();
-            pair.to_near();
+            pair.flow_out();
+            pair.flow_in();
         }
         pair
     }
@@ -48,7 +48,7 @@ impl TlsPair {
     /// From the far end to the near one.
     pub(crate) fn inward(&mut self, octets: &[u8]) -> Vec<u8> {
         self.far.writer().write_all(octets).unwrap();
-        self.to_near();
+        self.flow_in();
         let mut out = vec![0; octets.len()];
         self.near.reader().read_exact(&mut out).unwrap();
         out
@@ -57,13 +57,13 @@ impl TlsPair {
     /// From the near end to the far one.
     pub(crate) fn outward(&mut self, octets: &[u8]) -> Vec<u8> {
         self.near.writer().write_all(octets).unwrap();
-        self.to_far();
+        self.flow_out();
         let mut out = vec![0; octets.len()];
         self.far.reader().read_exact(&mut out).unwrap();
         out
     }
 
-    fn to_far(&mut self) {
+    fn flow_out(&mut self) {
         let mut wire = Vec::new();
         while self.near.wants_write() {
             self.near.write_tls(&mut wire).unwrap();
@@ -75,7 +75,7 @@ impl TlsPair {
         }
     }
 
-    fn to_near(&mut self) {
+    fn flow_in(&mut self) {
         let mut wire = Vec::new();
         while self.far.wants_write() {
             self.far.write_tls(&mut wire).unwrap();
