@@ -9,7 +9,16 @@
 
 mod admission;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -93,13 +102,14 @@ impl Daemon {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let permits = Arc::new(Semaphore::new(self.limits.max_sessions));
         let addresses = Arc::new(Addresses::new(self.limits.max_sessions_per_address));
-        let doors = TaskTracker::new();
+        let (doors, count) = (TaskTracker::new(), Arc::new(AtomicU64::new(0)));
         for door in self.doors {
             let entrance = Entrance {
                 house: Arc::clone(&self.house),
                 permits: Arc::clone(&permits),
                 addresses: Arc::clone(&addresses),
                 sessions: self.sessions.clone(),
+                count: Arc::clone(&count),
                 draining: self.draining.clone(),
             };
             doors.spawn(entrance.accept(door));
@@ -153,13 +163,14 @@ struct Entrance {
     permits: Arc<Semaphore>,
     addresses: Arc<Addresses>,
     sessions: TaskTracker,
+    /// Sessions so far, on all doors: each has a number of its own.
+    count: Arc<AtomicU64>,
     draining: CancellationToken,
 }
 
 impl Entrance {
     /// Accepts until the drain. Dropping the door's socket then refuses newcomers.
     async fn accept(self, door: Door) {
-        let mut count = 0_u64;
         loop {
             let permit = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 permit
@@ -197,8 +208,7 @@ impl Entrance {
                     }
                 },
             };
-            count += 1;
-            self.welcome(&door.listener, tcp, peer, count, permit);
+            self.welcome(&door.listener, tcp, peer, permit);
         }
     }
 
@@ -208,9 +218,9 @@ impl Entrance {
         listener: &Arc<Listener>,
         tcp: TcpStream,
         peer: SocketAddr,
-        id: u64,
         permit: OwnedSemaphorePermit,
     ) {
+        let id = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let span = info_span!("session", id, protocol = %listener.protocol, client = %peer);
         let (house, listener) = (Arc::clone(&self.house), Arc::clone(listener));
         let place = self.addresses.enter(peer.ip());

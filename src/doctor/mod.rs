@@ -37,7 +37,7 @@ impl Finding {
 
 /// Looks at every account on every listener; with `only`, as that user. An account for many users
 /// (`*@domain`, `*`) can only be looked at as one of them, and a password that Entra judges is not
-/// known here: then the way is walked as far as the server's TLS.
+/// known here: then the way is walked as far as the server.
 pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
     let dialer = match Dialer::new(&config.outbound) {
         Ok(dialer) => Arc::new(dialer),

@@ -17,7 +17,7 @@ use std::{
 use dashmap::DashMap;
 use secrecy::SecretString;
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task,
     time::{Instant, sleep},
 };
@@ -92,14 +92,20 @@ impl Gate {
         if let Some(account) = self.recognise(&user, password) {
             return Ok(account);
         }
-        let Some(account) = self.account_for(&user).cloned() else {
-            self.verify(None, password.clone()).await;
-            return Err(Shut::UnknownUser);
+        let account = self.account_for(&user).cloned();
+        if let Some(account) = account.as_ref().filter(|account| account.password_hash.is_none()) {
+            return Ok(Arc::clone(account));
+        }
+        let Ok(permit) = Arc::clone(&self.verifications).acquire_owned().await else {
+            return Err(Shut::WrongPassword); // never closed; a shut gate is the safe answer
         };
-        let Some(hash) = account.password_hash.clone() else {
-            return Ok(account);
-        };
-        if !self.verify(Some(hash), password.clone()).await {
+        if let Some(account) = self.recognise(&user, password) {
+            return Ok(account); // verified by another connection while this one waited
+        }
+        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+        let right = verify(permit, hash, password.clone()).await;
+        let account = account.ok_or(Shut::UnknownUser)?;
+        if !right {
             return Err(Shut::WrongPassword);
         }
         self.remember(user, password, &account);
@@ -157,22 +163,23 @@ impl Gate {
         let ranked = self.accounts.iter().filter_map(|account| Some((rank(account)?, account)));
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account)
     }
+}
 
-    /// Checks a hash off the async threads; without one, does the work of a default hash, so that
-    /// the time of the answer does not tell whether the user exists.
-    async fn verify(&self, hash: Option<String>, password: SecretString) -> bool {
-        let Ok(permit) = Arc::clone(&self.verifications).acquire_owned().await else {
-            return false; // never closed; a shut gate is the safe answer
-        };
-        let verified = task::spawn_blocking(move || {
-            let _permit = permit; // held by the work, even where nobody waits for it any more
-            match hash {
-                Some(hash) => secret::verify_password(&hash, &password),
-                None => secret::verify_nobody(&password),
-            }
-        });
-        verified.await.unwrap_or(false)
-    }
+/// Checks a hash off the async threads; without one, does the work of a default hash, so that the
+/// time of the answer does not tell whether the user exists.
+async fn verify(
+    permit: OwnedSemaphorePermit,
+    hash: Option<String>,
+    password: SecretString,
+) -> bool {
+    let verified = task::spawn_blocking(move || {
+        let _permit = permit; // held by the work, even where nobody waits for it any more
+        match hash {
+            Some(hash) => secret::verify_password(&hash, &password),
+            None => secret::verify_nobody(&password),
+        }
+    });
+    verified.await.unwrap_or(false)
 }
 
 /// An IPv6 host commands a /64 (RFC 6177): failures are counted by that.

@@ -125,7 +125,7 @@ pub(super) async fn open(
     Ok(open)
 }
 
-/// Connects as far as the server's TLS lets one look without logging in.
+/// Connects, and leaves again: as far as one gets without a login.
 pub(super) async fn reach(dialer: &Dialer, upstream: &Upstream) -> Result<(), OpenError> {
     connect(dialer, upstream).await.map(drop)
 }
