@@ -7,7 +7,6 @@
 mod check;
 mod file;
 mod form;
-mod outbound;
 mod problem;
 #[cfg(test)]
 mod tests;

@@ -37,15 +37,15 @@ const STRANGERS: [(&str, &[&str]); 5] = [
 
 /// The files that may look at a secret: where one leaves the program, is hashed, or is checked.
 const EXITS: [&str; 9] = [
-    "cli/mod.rs",          // hash-password: empty or not
-    "config/check/app.rs", // a GUID in place of a secret
-    "config/check/mod.rs", // the trailing line end
-    "config/outbound.rs",  // control characters
-    "mail/sasl.rs",        // XOAUTH2
-    "net/http_connect.rs", // Proxy-Authorization
-    "secret.rs",           // hashes
-    "token/entra.rs",      // empty or not, printable or not
-    "token/grant.rs",      // the form
+    "cli/mod.rs",               // hash-password: empty or not
+    "config/check/app.rs",      // a GUID in place of a secret
+    "config/check/mod.rs",      // the trailing line end
+    "config/check/outbound.rs", // control characters
+    "mail/sasl.rs",             // XOAUTH2
+    "net/http_connect.rs",      // Proxy-Authorization
+    "secret.rs",                // hashes
+    "token/entra.rs",           // empty or not, printable or not
+    "token/grant.rs",           // the form
 ];
 
 struct Source {

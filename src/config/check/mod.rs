@@ -7,6 +7,7 @@
 mod account;
 mod app;
 mod listener;
+mod outbound;
 
 use std::{
     ops::{Range, RangeInclusive},
@@ -20,7 +21,6 @@ use toml::Spanned;
 use super::{
     Config, Limits, Log, LogFormat,
     file::{self, File, Secret},
-    outbound,
     problem::Problems,
 };
 
@@ -40,7 +40,7 @@ impl Checker<'_> {
         let apps = self.apps(&file.entra);
         let listeners = self.listeners(&file.listener);
         let accounts = self.accounts(&file.account, &apps, file.entra.is_empty());
-        let outbound = outbound::check(self, file.outbound.as_ref());
+        let outbound = self.outbound(file.outbound.as_ref());
         let limits = self.limits(&file.limits);
         let log = self.log(&file.log);
         Some(Config { listeners, accounts, outbound: outbound?, limits, log, warnings: Vec::new() })
