@@ -19,7 +19,7 @@ impl Checker<'_> {
     pub(super) fn outbound(&mut self, table: Option<&Spanned<file::Outbound>>) -> Option<Outbound> {
         match table {
             Some(table) => self.written(table.get_ref()),
-            None => self.from_environment(),
+            None => self.inherited(),
         }
     }
 
@@ -97,7 +97,7 @@ impl Checker<'_> {
     }
 
     /// As curl reads them: lower case first, a bare `host:port` is `http://`.
-    fn from_environment(&mut self) -> Option<Outbound> {
+    fn inherited(&mut self) -> Option<Outbound> {
         let set = |name: &&str| {
             let value = (self.environment)(name)?;
             (!value.trim().is_empty()).then(|| ((*name).to_owned(), value.trim().to_owned()))
