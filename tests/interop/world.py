@@ -86,7 +86,7 @@ class World:
         (tls / "leaf.ext").write_text("subjectAltName=DNS:login.corp.test,DNS:smtp.corp.test")
         run("openssl", "x509", "-req", "-in", tls / "leaf.csr", "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key",
             "-CAcreateserial", "-days", "2", "-extfile", tls / "leaf.ext", "-out", tls / "leaf.pem")
-        # A shared key: Debian 12's Dovecot crashes where it should verify with a public one.
+        # Shared by the endpoint and Dovecot.
         key = self.path("dovecot/keys/default/HS256/default")
         key.write_text(base64.b64encode(os.urandom(32)).decode())
         (tls / "signing.key").write_text(key.read_text())

@@ -36,10 +36,10 @@ def refusal(status, error, code, text):
 def grant(user, refresh):
     now = int(time.time())
     claims = {"aud": "https://outlook.office365.com", "iss": "https://sts.windows.net/contoso/", "iat": now,
-              "nbf": now, "sub": user, "exp": now + 4000, "upn": user, "roles": ["SMTP.SendAsApp"], "padding": ""}
-    # About what an Entra token takes. Not just any length: Debian 12's Dovecot reads past the end of
-    # some tokens and crashes; with this one it does not.
-    claims["padding"] = "x" * (1802 - len(json.dumps(claims, separators=(",", ":"))))
+              "nbf": now, "sub": user, "exp": now + 4000, "upn": user, "roles": "SMTP.SendAsApp", "padding": ""}
+    # About what an Entra token takes. No claim is an array, as Entra's roles are: over those Debian
+    # 12's Dovecot stumbles and crashes.
+    claims["padding"] = "x" * (1800 - len(json.dumps(claims, separators=(",", ":"))))
     answer = {"token_type": "Bearer", "expires_in": 3999, "ext_expires_in": 3999,
               "access_token": jwt.encode(claims, SIGNING, algorithm="HS256")}
     if refresh:
