@@ -1,6 +1,5 @@
 """The servers around mailwicket: started in a folder of their own, ended by pid."""
 
-import base64
 import os
 import shutil
 import signal
@@ -63,7 +62,7 @@ class World:
     # Starting and ending ------------------------------------------------------------------------
 
     def set_up(self):
-        for folder in ("log", "tls", "mail", "postfix/etc", "postfix/queue", "postfix/data", "dovecot/keys/default/HS256"):
+        for folder in ("log", "tls", "mail", "postfix/etc", "postfix/queue", "postfix/data", "dovecot/keys/default/RS256"):
             self.path(folder).mkdir(parents=True)
         self.path("log").chmod(0o777)
         shutil.chown(self.path("mail"), 65534, 65534)
@@ -86,10 +85,9 @@ class World:
         (tls / "leaf.ext").write_text("subjectAltName=DNS:login.corp.test,DNS:smtp.corp.test")
         run("openssl", "x509", "-req", "-in", tls / "leaf.csr", "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key",
             "-CAcreateserial", "-days", "2", "-extfile", tls / "leaf.ext", "-out", tls / "leaf.pem")
-        # Shared by the endpoint and Dovecot.
-        key = self.path("dovecot/keys/default/HS256/default")
-        key.write_text(base64.b64encode(os.urandom(32)).decode())
-        (tls / "signing.key").write_text(key.read_text())
+        run("openssl", "genrsa", "-out", tls / "signing.key", "2048")
+        run("openssl", "rsa", "-in", tls / "signing.key", "-pubout",
+            "-out", self.path("dovecot/keys/default/RS256/default"))
 
     def spawn(self, name, *command, **options):
         log = open(self.path("log", f"{name}.out"), "ab")

@@ -3,7 +3,6 @@
 Usage: entra.py PORT CERTIFICATE KEY SIGNING_KEY LOG
 """
 
-import base64
 import json
 import ssl
 import sys
@@ -19,7 +18,7 @@ TENANT = "contoso.test"
 APP, SECRET = "11111111-2222-4333-8444-555555555555", "entra-canary-secret~value"
 PUBLIC_APP = "99999999-2222-4333-8444-555555555555"
 USERS = {"erp@contoso.test": "entra-canary-password"}
-SIGNING = base64.b64decode(open(SIGNING_KEY).read())
+SIGNING = open(SIGNING_KEY).read()
 
 
 def refusal(status, error, code, text):
@@ -41,7 +40,7 @@ def grant(user, refresh):
     # 12's Dovecot stumbles and crashes.
     claims["padding"] = "x" * (1800 - len(json.dumps(claims, separators=(",", ":"))))
     answer = {"token_type": "Bearer", "expires_in": 3999, "ext_expires_in": 3999,
-              "access_token": jwt.encode(claims, SIGNING, algorithm="HS256")}
+              "access_token": jwt.encode(claims, SIGNING, algorithm="RS256")}
     if refresh:
         answer["refresh_token"] = str(uuid.uuid4())
     return 200, answer
