@@ -96,6 +96,12 @@ impl Tokens {
         }
     }
 
+    /// From now on this identity's tokens are renewed at half their life, in the background: long
+    /// sessions begin with them, and end with them.
+    pub fn keep_young(&self, identity: &Identity) {
+        self.slot(identity).keep_young();
+    }
+
     /// The provider refused this token. Whether the next [`get`](Self::get) brings another: it is
     /// fetched anew at most once a minute for each identity, so that one mailbox without rights
     /// does not make Entra see a loop.
@@ -159,7 +165,19 @@ impl Tokens {
         };
         let mut backoff = FIRST_BACKOFF;
         loop {
-            sleep_until(at).await;
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = slot.hurry.notified() => match slot.renewal() {
+                    Some(renewal) if renewal.generation == generation => {
+                        at = renewal.at;
+                        continue;
+                    }
+                    _ => {
+                        slot.hurry.notify_one(); // meant for the one who renews the token after
+                        return;
+                    }
+                },
+            }
             if slot.unused_for() > RENEWED_WHILE_USED {
                 debug!(app = app.name, "token no longer renewed: nobody has used it for long");
                 return;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Expiry, Refused, Token, TokenError, entra::Granted};
 use crate::secret::Fingerprint;
@@ -47,6 +47,8 @@ pub(super) type Proof = Option<Fingerprint>;
 pub(super) struct Slot {
     /// Held by whoever asks Entra (I3).
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// The moment of the next renewal has been put forward.
+    pub(super) hurry: Notify,
     state: Mutex<State>,
 }
 
@@ -58,6 +60,8 @@ struct State {
     generation: u64,
     forced: Option<Instant>,
     used: Instant,
+    /// Long sessions begin with these tokens.
+    young: bool,
 }
 
 struct Live {
@@ -66,6 +70,7 @@ struct Live {
     accepted: Instant,
     refresh: Option<SecretString>,
     renew_at: Instant,
+    half_life: Instant,
     /// The provider refused it; kept only for the case that no other can be had.
     suspect: bool,
 }
@@ -85,9 +90,17 @@ pub(super) struct Renewal {
 impl Slot {
     pub(super) fn new() -> Self {
         let (refused, used) = (VecDeque::new(), Instant::now());
-        let state =
-            State { live: None, refused, not_before: None, generation: 0, forced: None, used };
-        Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        let state = State {
+            live: None,
+            refused,
+            not_before: None,
+            generation: 0,
+            forced: None,
+            used,
+            young: false,
+        };
+        let (turn, hurry) = (tokio::sync::Mutex::new(()), Notify::new());
+        Self { turn, hurry, state: Mutex::new(state) }
     }
 
     /// The answer that needs no request, if there is one.
@@ -126,15 +139,27 @@ impl Slot {
         let expires = Expiry { monotonic: now + usable, wall: SystemTime::now() + usable };
         let token = Token { secret: granted.access.into(), generation: state.generation, expires };
         // A life shorter than twice the margin is renewed at half of it.
-        let renew_at = now + granted.life.saturating_sub(margin).max(granted.life / 2);
+        let half_life = now + granted.life / 2;
+        let renew_at = if state.young {
+            half_life
+        } else {
+            now + granted.life.saturating_sub(margin).max(granted.life / 2)
+        };
         let same = state.live.take().filter(|live| live.proof == proof);
         let accepted = same.as_ref().map_or(now, |live| live.accepted);
         // An answer without a refresh token leaves the one before valid (RFC 6749 section 6).
         let refresh = granted.refresh.or(same.and_then(|live| live.refresh));
         state.refused.retain(|refusal| refusal.proof != proof);
         state.not_before = None;
-        state.live =
-            Some(Live { token: token.clone(), proof, accepted, refresh, renew_at, suspect: false });
+        state.live = Some(Live {
+            token: token.clone(),
+            proof,
+            accepted,
+            refresh,
+            renew_at,
+            half_life,
+            suspect: false,
+        });
         token
     }
 
@@ -188,6 +213,19 @@ impl Slot {
         live.suspect = true;
         state.forced = Some(now);
         true
+    }
+
+    /// From now on tokens are renewed at half their life.
+    pub(super) fn keep_young(&self) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.young, true) {
+            return;
+        }
+        if let Some(live) = &mut state.live {
+            live.renew_at = live.renew_at.min(live.half_life);
+        }
+        drop(state);
+        self.hurry.notify_one();
     }
 
     /// What the background should do next, if there is anything to renew.

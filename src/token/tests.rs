@@ -244,6 +244,35 @@ async fn a_short_lived_token_is_renewed_at_half_its_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_of_long_sessions_are_kept_young() {
+    let (entra, tokens) = Entra::new(&[Say::Token(3600)]);
+    let app = app();
+    tokens.get(&app, None).await.unwrap();
+    advance(seconds(600)).await;
+    tokens.keep_young(&app);
+    tokens.keep_young(&app); // every further session asks for the same
+    sleep(seconds(1190)).await;
+    assert_eq!(entra.asked(), 1, "not before half its life");
+    sleep(seconds(20)).await;
+    assert_eq!(entra.asked(), 2, "renewed at half its life, without anybody asking");
+    sleep(seconds(1800)).await;
+    assert_eq!(entra.asked(), 3, "and so is the one after it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_beyond_half_its_life_is_renewed_once_a_long_session_shows_up() {
+    let (entra, tokens) = Entra::new(&[Say::Token(3600)]);
+    let app = app();
+    let first = text(tokens.get(&app, None).await);
+    sleep(seconds(2400)).await;
+    assert_eq!(text(tokens.get(&app, None).await), first, "no login waits for the young one");
+    tokens.keep_young(&app);
+    sleep(seconds(1)).await;
+    assert_eq!(entra.asked(), 2);
+    assert_ne!(text(tokens.get(&app, None).await), first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_renewal_fails_the_living_token_is_served_and_never_an_expired_one() {
     let (entra, tokens) =
         Entra::new(&[Say::Token(3600), Say::Body(503, "<html><title>Oops</title>")]);
