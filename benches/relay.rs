@@ -8,7 +8,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mailwicket::net::{Io, relay::relay};
+use mailwicket::net::{
+    Io,
+    relay::{Party, relay},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -48,9 +51,9 @@ async fn carry(through_relay: bool) -> Duration {
         tasks.spawn(async move {
             let (client, _) = door.accept().await.expect("a client");
             let upstream = TcpStream::connect(target).await.expect("the sink");
-            let (client, upstream) = (Box::new(client) as Io, Box::new(upstream) as Io);
-            let (none, idle) = (BytesMut::new(), Duration::from_secs(60));
-            relay(client, upstream, none.clone(), none, idle, CancellationToken::new()).await;
+            let party = |io: TcpStream| Party { io: Box::new(io) as Io, said: BytesMut::new() };
+            let (idle, stop) = (Duration::from_secs(60), CancellationToken::new());
+            relay(party(client), party(upstream), idle, stop, &mut |_| {}).await;
         });
         address
     } else {

@@ -1,11 +1,32 @@
 //! IMAP and POP3 replies.
 
-use super::row::{Part::Words, Row, documented, observed};
+use super::{
+    Advice,
+    row::{Part::Words, Row, documented, observed},
+};
 
 const CONNECTED: &str = "Switch the protocol on and grant the mailbox: Set-CASMailbox <mailbox> \
     -ImapEnabled $true -PopEnabled $true; Add-MailboxPermission -Identity <mailbox> -User <user, or \
     $sp.Id of the app> -AccessRights FullAccess. If it worked before, let the client connect less \
     often.";
+
+/// The token is the app's.
+pub(super) static NOT_CONNECTED_APP: Advice = Advice {
+    code: "User is authenticated but not connected",
+    cause: "The app's token is valid, but Exchange opens no mailbox for it: the app has no permission on this mailbox, IMAP is off, or there are too many connections.",
+    remedy: "Add-MailboxPermission -Identity <mailbox> -User $sp.Id -AccessRights FullAccess, with \
+        the Id of the enterprise application; Set-CASMailbox <mailbox> -ImapEnabled $true. If it \
+        worked before, let the client connect less often.",
+};
+
+/// The token is the user's own.
+pub(super) static NOT_CONNECTED_USER: Advice = Advice {
+    code: "User is authenticated but not connected",
+    cause: "The user's token is valid, but Exchange opens no mailbox for it: no licence or mailbox, IMAP is off, no right on a shared mailbox, or too many connections.",
+    remedy: "Set-CASMailbox <mailbox> -ImapEnabled $true; for another's mailbox \
+        Add-MailboxPermission -Identity <mailbox> -User <user> -AccessRights FullAccess. If it \
+        worked before, let the client connect less often.",
+};
 
 pub(super) const ROWS: &[Row] = &[
     documented(

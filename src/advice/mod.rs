@@ -37,6 +37,12 @@ pub fn for_reply(reply: &str) -> Option<&'static Advice> {
     inner.or_else(|| best(&text, replies()))
 }
 
+/// The advice for an IMAP login that was good and opens no mailbox, by whose token it was: an app's,
+/// or a user's own.
+pub fn not_connected(by_app: bool) -> &'static Advice {
+    if by_app { &mailbox::NOT_CONNECTED_APP } else { &mailbox::NOT_CONNECTED_USER }
+}
+
 /// The advice for an Entra error number, such as `7000215`.
 pub fn for_aadsts(code: u32) -> Option<&'static Advice> {
     entra::rows().find(|row| row.codes.contains(&code)).map(|row| &row.advice)

@@ -119,6 +119,8 @@ pub(super) struct Limits {
     pub(super) max_sessions_per_address: Option<Spanned<usize>>,
     pub(super) login_timeout: Option<Spanned<String>>,
     pub(super) smtp_idle_timeout: Option<Spanned<String>>,
+    pub(super) imap_idle_timeout: Option<Spanned<String>>,
+    pub(super) pop3_idle_timeout: Option<Spanned<String>>,
     pub(super) shutdown_grace: Option<Spanned<String>>,
     pub(super) smtp_sessions_per_mailbox: Option<Spanned<IgnoredAny>>,
 }

@@ -267,6 +267,10 @@ pub struct Limits {
     pub login_timeout: Duration,
     /// Silence of both sides after which a relayed SMTP session ends.
     pub smtp_idle_timeout: Duration,
+    /// The same for IMAP.
+    pub imap_idle_timeout: Duration,
+    /// The same for POP3.
+    pub pop3_idle_timeout: Duration,
     /// How long relayed sessions may run on after SIGTERM.
     pub shutdown_grace: Duration,
 }
@@ -280,7 +284,23 @@ impl Default for Limits {
             // RFC 5321 section 4.5.3.2: 5 minutes between commands, but 10 for the reply to the
             // final dot, when both sides are silent.
             smtp_idle_timeout: Duration::from_secs(600),
+            // RFC 3501 section 5.4: at least 30 minutes; RFC 2177: a client in IDLE speaks up every
+            // 29.
+            imap_idle_timeout: Duration::from_secs(35 * 60),
+            // RFC 1939 section 3: at least 10 minutes.
+            pop3_idle_timeout: Duration::from_secs(10 * 60),
             shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Silence of both sides after which a relayed session of this protocol ends.
+    pub fn idle_timeout(&self, protocol: Protocol) -> Duration {
+        match protocol {
+            Protocol::Smtp => self.smtp_idle_timeout,
+            Protocol::Imap => self.imap_idle_timeout,
+            Protocol::Pop3 => self.pop3_idle_timeout,
         }
     }
 }

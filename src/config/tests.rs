@@ -53,7 +53,33 @@ fn a_short_file_has_every_default() {
     assert_eq!(config.limits.max_sessions_per_address, 500);
     assert_eq!(config.limits.login_timeout, Duration::from_secs(60));
     assert_eq!(config.limits.shutdown_grace, Duration::from_secs(30));
+    let idle = |protocol| config.limits.idle_timeout(protocol).as_secs() / 60;
+    assert_eq!([Protocol::Smtp, Protocol::Imap, Protocol::Pop3].map(idle), [10, 35, 10]);
     assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_protocol_has_its_own_way_to_exchange_online() {
+    let rows = [
+        ("smtp", "smtp.office365.com", 587, Security::StartTls),
+        ("imap", "outlook.office365.com", 993, Security::Tls),
+        ("pop3", "outlook.office365.com", 995, Security::Tls),
+    ];
+    for (protocol, host, port, security) in rows {
+        let config = check(&file().replace("\"smtp\"", &format!("\"{protocol}\""))).unwrap();
+        let expected = Upstream { host: host.to_owned(), port, security };
+        assert_eq!(config.listeners[0].upstream, expected);
+    }
+}
+
+#[test]
+fn an_imap_idle_timeout_that_cuts_idle_is_warned_of() {
+    let with = |idle: &str| {
+        check(&format!("{}\n[limits]\nimap_idle_timeout = \"{idle}\"\n", file())).unwrap()
+    };
+    assert!(with("40m").warnings.is_empty());
+    let warned = with("10m").warnings;
+    assert!(warned[0].contains("29 minutes"), "{warned:?}");
 }
 
 #[test]
@@ -131,7 +157,18 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             &["token_expiry_margin", "\"5m\""],
         ),
         ("grant =", "cloud = \"china\"\ngrant =", 4, &["cloud", "not available"]),
-        ("\"smtp\"", "\"imap\"", 8, &["imap", "not available"]),
+        (
+            "\"smtp\"",
+            "\"imap\"\nupstream = { host = \"mail.example\", port = 143, security = \"starttls\" }",
+            9,
+            &["upstream.security", "imap", "\"tls\"", "993"],
+        ),
+        (
+            "\"smtp\"",
+            "\"pop3\"\nupstream = { security = \"starttls\" }",
+            9,
+            &["upstream.security", "pop3", "995"],
+        ),
         ("\"smtp\"", "\"ftp\"", 8, &["ftp", "\"smtp\""]),
         ("127.0.0.1:1587", "localhost:1587", 9, &["listener.bind", "127.0.0.1:1587"]),
         ("127.0.0.1:1587", "0.0.0.0:1587", 9, &["listener.bind", "other machines", "allow ="]),
@@ -226,7 +263,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert!(!error.contains("S3cret"), "{by}: {error}");
         ran += 1;
     }
-    assert_eq!(ran, 43);
+    assert_eq!(ran, 44);
 }
 
 #[test]

@@ -99,17 +99,20 @@ impl Refusal {
 /// its protocol's own reply code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusalKind {
-    /// The credentials are refused; trying again cannot help (SMTP `535 5.7.8`).
+    /// The credentials are refused; trying again cannot help (SMTP `535 5.7.8`, IMAP
+    /// `NO [AUTHENTICATIONFAILED]`, POP3 `-ERR [AUTH]`).
     Credentials,
     /// Entra, the proxy or the upstream cannot be reached or is out of order; trying again later
-    /// can help (SMTP `454 4.7.0`).
+    /// can help (SMTP `454 4.7.0`, IMAP `NO [UNAVAILABLE]`, POP3 `-ERR [SYS/TEMP]`).
     Unavailable,
-    /// Too many sessions; the connection closes (SMTP `421 4.3.2`).
+    /// Too many sessions or requests, here or at the mailbox; trying again later can help (SMTP
+    /// `421 4.3.2`, IMAP `NO [LIMIT]`, POP3 `-ERR [IN-USE]`).
     Busy,
     /// The login took too long; the connection closes (SMTP `421 4.4.2`).
     Deadline,
-    /// mailwicket is stopping; the connection closes (SMTP `421 4.3.2`).
+    /// mailwicket is stopping; the connection closes (SMTP `421 4.3.2`, IMAP `BYE [UNAVAILABLE]`).
     ShuttingDown,
-    /// The address may not use this listener; the connection closes (SMTP `421 4.7.0`).
+    /// The address may not use this listener; the connection closes (SMTP `421 4.7.0`, POP3
+    /// `-ERR [SYS/PERM]`).
     NotAllowed,
 }

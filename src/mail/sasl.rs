@@ -67,6 +67,17 @@ pub(super) fn login_password(response: &[u8]) -> Result<SecretString, BadRespons
     Ok(text(&decode(response)?))
 }
 
+/// User and password as they are, for the commands that carry them without SASL (IMAP LOGIN, POP3
+/// USER and PASS).
+pub(super) fn bare_user(user: &[u8]) -> Result<String, BadResponse> {
+    user_name(user)
+}
+
+/// See [`bare_user`].
+pub(super) fn bare_password(password: &[u8]) -> Result<SecretString, BadResponse> {
+    if password.contains(&0) { Err(BadResponse::Form) } else { Ok(text(password)) }
+}
+
 /// The client's message of XOAUTH2 (Microsoft: "Authenticate an IMAP, POP or SMTP connection using
 /// OAuth"), in base64. `None` where user or token hold an octet that would end a field.
 pub(super) fn xoauth2(user: &str, token: &SecretString) -> Option<Zeroizing<String>> {
@@ -77,6 +88,11 @@ pub(super) fn xoauth2(user: &str, token: &SecretString) -> Option<Zeroizing<Stri
     }
     let message = Zeroizing::new(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
     Some(Zeroizing::new(BASE64.encode(message.as_bytes())))
+}
+
+/// The length of a token, in characters.
+pub(super) fn token_length(token: &SecretString) -> usize {
+    token.expose_secret().len()
 }
 
 /// What a server's challenge after the token says: JSON in base64, as Gmail and Dovecot send it.

@@ -7,10 +7,10 @@
 use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
-/// The longest command line before login, without its line end. RFC 5321 section 4.5.3.1.4 asks
-/// for 512; extensions and careless clients exceed it.
+/// The longest command line before login, without its line end. RFC 5321 section 4.5.3.1.4 and RFC
+/// 2449 section 4 ask for 512 and 255; extensions and careless clients exceed it.
 pub(super) const COMMAND_LINE: usize = 2048;
-/// The longest line of an AUTH exchange, without its line end (RFC 4954 section 4).
+/// The longest line of a SASL exchange, without its line end (RFC 4954 section 4).
 pub(super) const AUTH_LINE: usize = 12_288;
 /// The longest reply line, without CRLF: RFC 5321 section 4.5.3.1.5 has 512 octets with it, and
 /// some clients read no more.
@@ -59,19 +59,23 @@ pub(super) fn take_line(input: &mut BytesMut, limit: usize) -> Framed<Line> {
     line.map_or(Framed::TooLong, Framed::Line)
 }
 
-/// One reply of one or more lines: `250-first`, `250 last`. Control characters and octets beyond
-/// ASCII become `?`, and a line is cut at 510 octets.
+/// One line of a reply, with its end: control characters and octets beyond ASCII become `?`, and it
+/// is cut at 510 octets.
+pub(super) fn line(text: &str) -> Vec<u8> {
+    let mut out: Vec<u8> = text.chars().map(plain).take(REPLY_LINE).collect();
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// One SMTP reply of one or more lines: `250-first`, `250 last`, each as by [`line()`].
 pub(super) fn reply<'a>(code: u16, lines: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let lines: Vec<_> = lines.into_iter().collect();
-    let mut out = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let separator = if index + 1 == lines.len() { ' ' } else { '-' };
-        let head = format!("{code}{separator}");
-        out.extend_from_slice(head.as_bytes());
-        out.extend(line.chars().map(plain).take(REPLY_LINE.saturating_sub(head.len())));
-        out.extend_from_slice(b"\r\n");
-    }
-    out
+    let last = lines.len().saturating_sub(1);
+    let numbered = lines.iter().enumerate().flat_map(|(index, text)| {
+        let separator = if index == last { ' ' } else { '-' };
+        line(&format!("{code}{separator}{text}"))
+    });
+    numbered.collect()
 }
 
 /// The text as one line that may stand in an error or a log.

@@ -72,19 +72,28 @@ impl fmt::Display for End {
     }
 }
 
+/// One of the two whose bytes are copied.
+pub struct Party {
+    /// Its connection.
+    pub io: Io,
+    /// What it had sent before, which goes first.
+    pub said: BytesMut,
+}
+
+/// Hears what the upstream says, as it is copied.
+pub type Listen<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
+
 /// Relays until both sides are done, `idle` of silence, or `stop`.
 pub async fn relay(
-    client: Io,
-    upstream: Io,
-    from_client: BytesMut,
-    from_upstream: BytesMut,
+    client: Party,
+    upstream: Party,
     idle: Duration,
     stop: CancellationToken,
+    listen: Listen<'_>,
 ) -> Relayed {
     let meter = Arc::new(Meter::new());
-    let mut client = Metered::new(prefixed(from_client.freeze(), client), &meter, Side::Client);
-    let mut upstream =
-        Metered::new(prefixed(from_upstream.freeze(), upstream), &meter, Side::Upstream);
+    let mut client = Metered::new(client, &meter, Side::Client, None);
+    let mut upstream = Metered::new(upstream, &meter, Side::Upstream, Some(listen));
     let end = tokio::select! {
         copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => match copied {
             Ok(_) => End::HungUp,
@@ -184,20 +193,22 @@ impl Meter {
     }
 }
 
-/// A connection whose traffic is counted.
-struct Metered {
+/// A connection whose traffic is counted, and heard where somebody listens.
+struct Metered<'a> {
     io: Io,
     meter: Arc<Meter>,
     side: Side,
+    listen: Option<Listen<'a>>,
 }
 
-impl Metered {
-    fn new(io: Io, meter: &Arc<Meter>, side: Side) -> Self {
-        Self { io, meter: Arc::clone(meter), side }
+impl<'a> Metered<'a> {
+    fn new(party: Party, meter: &Arc<Meter>, side: Side, listen: Option<Listen<'a>>) -> Self {
+        let io = prefixed(party.said.freeze(), party.io);
+        Self { io, meter: Arc::clone(meter), side, listen }
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for Metered<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -210,15 +221,18 @@ impl AsyncRead for Metered {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             read => read?,
         }
-        if buf.filled().len() == before {
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        if fresh.is_empty() {
             self.meter.done(self.side);
+        } else if let Some(listen) = &mut self.listen {
+            listen(fresh);
         }
         self.meter.stir();
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for Metered<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -256,21 +270,27 @@ mod tests {
         (client, upstream, Box::new(near_client), Box::new(near_upstream))
     }
 
-    fn start(client: Io, upstream: Io) -> impl Future<Output = Relayed> {
-        relay(client, upstream, BytesMut::new(), BytesMut::new(), IDLE, CancellationToken::new())
+    async fn start(client: Io, upstream: Io) -> Relayed {
+        let stop = CancellationToken::new();
+        relay(silent(client), silent(upstream), IDLE, stop, &mut |_| {}).await
+    }
+
+    fn silent(io: Io) -> Party {
+        Party { io, said: BytesMut::new() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn leftovers_of_both_sides_go_first_however_large() {
         let (mut client, mut upstream, near_client, near_upstream) = stage(64);
         let (up, down) = (vec![b'u'; 100_000], vec![b'd'; 100_000]);
+        let mut heard = Vec::new();
+        let mut listen = |octets: &[u8]| heard.extend_from_slice(octets);
         let relayed = relay(
-            near_client,
-            near_upstream,
-            BytesMut::from(up.as_slice()),
-            BytesMut::from(down.as_slice()),
+            Party { io: near_client, said: BytesMut::from(up.as_slice()) },
+            Party { io: near_upstream, said: BytesMut::from(down.as_slice()) },
             IDLE,
             CancellationToken::new(),
+            &mut listen,
         );
         let far_client = async {
             client.write_all(b"then this").await.unwrap();
@@ -289,6 +309,7 @@ mod tests {
         let (relayed, at_client, at_upstream) = join!(relayed, far_client, far_upstream);
         assert_eq!(at_upstream, [up.as_slice(), b"then this"].concat());
         assert_eq!(at_client, [down.as_slice(), b"and that"].concat(), "after the half-close");
+        assert_eq!(heard, at_client, "all that the upstream said, and nothing of the client's");
         assert_eq!((relayed.up, relayed.down), (100_009, 100_008));
         assert!(matches!(relayed.end, End::HungUp));
     }
@@ -331,8 +352,8 @@ mod tests {
         let (_client, _upstream, near_client, near_upstream) = stage(64);
         let stop = CancellationToken::new();
         stop.cancel();
-        let relayed =
-            relay(near_client, near_upstream, BytesMut::new(), BytesMut::new(), IDLE, stop);
+        let mut listen = |_: &[u8]| {};
+        let relayed = relay(silent(near_client), silent(near_upstream), IDLE, stop, &mut listen);
         assert!(matches!(relayed.await.end, End::Shutdown));
     }
 

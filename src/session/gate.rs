@@ -152,6 +152,15 @@ impl Gate {
         self.remembered.insert(user, Remembered { print, account: Arc::clone(account), until });
     }
 
+    /// Whether an account is for exactly this user name.
+    pub(super) fn names(&self, user: &str) -> bool {
+        let named = |account: &Arc<Account>| match &account.user {
+            UserPattern::Exact(name) => name.eq_ignore_ascii_case(user),
+            UserPattern::Domain(_) | UserPattern::Any => false,
+        };
+        self.accounts.iter().any(named)
+    }
+
     /// Exact before `*@domain` before `*`. `user` is in lower case.
     pub(super) fn account_for(&self, user: &str) -> Option<&Arc<Account>> {
         let domain = user.rsplit_once('@').map(|(_, domain)| domain);

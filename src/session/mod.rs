@@ -10,6 +10,8 @@
 mod ending;
 mod front;
 mod gate;
+mod hearing;
+mod person;
 mod progress;
 mod pump;
 mod upstream;
@@ -27,9 +29,11 @@ use self::{
     ending::Ending,
     front::Front,
     gate::{Gate, Shut},
+    hearing::Hearing,
+    person::Person,
     progress::{Noted, Progress},
     upstream::{Learned, OpenError, Request},
-    visit::{Visit, gate_words},
+    visit::{LoggedIn, Visit, gate_words, not_theirs_words},
 };
 use crate::{
     config::{Config, Grant, Limits, Listener},
@@ -38,7 +42,7 @@ use crate::{
         Io,
         dial::Dialer,
         http,
-        relay::{Relayed, relay},
+        relay::{Party, Relayed, relay},
     },
     token::{Courier, CourierError, Identity, cache::Tokens},
 };
@@ -101,25 +105,27 @@ impl House {
     /// Walks the way of a session as this user, as far as it goes without the client's password,
     /// and leaves again. For diagnosis.
     pub async fn probe(&self, listener: &Listener, user: &str) -> Result<Probe, Trouble> {
-        let Some(account) = self.gate.account_for(&user.to_ascii_lowercase()) else {
-            let (cause, remedy) = gate_words(Shut::UnknownUser);
-            let (error, cause, remedy) =
-                ("login refused here".to_owned(), Some(cause), Some(remedy.to_owned()));
-            return Err(Trouble { error, cause, remedy });
+        let person = Person::of(user, &self.gate);
+        let Some(account) = self.gate.account_for(&person.user.to_ascii_lowercase()) else {
+            return Err(Trouble::here(gate_words(Shut::UnknownUser)));
         };
+        let mailbox = person
+            .mailbox(account, listener.protocol, &self.gate)
+            .map_err(|not_theirs| Trouble::here(not_theirs_words(not_theirs)))?;
         if let Grant::Password { .. } = account.entra.grant {
             return upstream::reach(&self.dialer, &listener.upstream)
                 .await
                 .map(|()| Probe::Reached)
                 .map_err(|error| Trouble::of(&error));
         }
-        let identity = Identity { app: Arc::clone(&account.entra), user: user.to_owned() };
+        let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
         let request = Request {
+            protocol: listener.protocol,
             upstream: &listener.upstream,
             client_name: None,
             identity: &identity,
             password: &SecretString::default(),
-            mailbox: account.mailbox.for_protocol(listener.protocol).unwrap_or(user),
+            mailbox,
         };
         let progress = Progress::new();
         upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress)
@@ -144,8 +150,8 @@ impl House {
             }
             () = self.draining.cancelled() => Err(Ending::Draining),
         };
-        let open = match logged_in {
-            Ok(open) => open,
+        let LoggedIn { open, account } = match logged_in {
+            Ok(logged_in) => logged_in,
             Err(ending) => {
                 if let Some(refusal) = ending.refusal() {
                     front.farewell(&refusal).await;
@@ -158,15 +164,19 @@ impl House {
             return ((0, 0), format!("client gone at its login: {error}"));
         }
         progress.enter("relay");
-        let idle = self.limits.smtp_idle_timeout;
-        let Front { io, input, .. } = front;
+        let idle = self.limits.idle_timeout(listener.protocol);
+        let client = Party { io: front.io, said: front.input };
+        let upstream = Party { io: open.io, said: open.leftover };
+        let mut hearing = Hearing::of(listener.protocol, &account);
+        let mut listen = |octets: &[u8]| hearing.hear(octets);
         let Relayed { up, down, end } =
-            relay(io, open.io, input, open.leftover, idle, self.cut.clone()).await;
-        ((up, down), end.to_string())
+            relay(client, upstream, idle, self.cut.clone(), &mut listen).await;
+        ((up, down), hearing.ended(&end))
     }
 
     fn front(&self, listener: &Listener, io: Io) -> Front {
-        let role = ServerRole::smtp(self.learned.offer(&listener.upstream));
+        let offer = self.learned.offer(listener.protocol, &listener.upstream);
+        let role = ServerRole::new(listener.protocol, offer);
         Front { io, input: BytesMut::new(), role }
     }
 }
@@ -206,6 +216,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// The login goes no further than this machine.
+    fn here((cause, remedy): (&'static str, &str)) -> Self {
+        let error = "login refused here".to_owned();
+        Self { error, cause: Some(cause), remedy: Some(remedy.to_owned()) }
+    }
+
     fn of(error: &OpenError) -> Self {
         Self { error: error.to_string(), cause: error.cause(), remedy: error.remedy() }
     }

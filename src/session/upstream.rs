@@ -15,9 +15,9 @@ use crate::{
     advice::{self, Advice},
     config::{Security, Upstream},
     mail::{
-        self, Refusal, RefusalKind,
-        client::{ClientRole, Failure, SmtpLogin, TokenForm},
-        server::SmtpOffer,
+        self, Protocol, Refusal, RefusalKind,
+        client::{ClientRole, Failure, TokenForm, TokenLogin},
+        server::Offer,
     },
     net::{Io, Leg, dial::Dialer, error::DialError},
     token::{Identity, Token, TokenError, cache::Tokens},
@@ -32,8 +32,14 @@ use super::{
 /// longer line that was refused may have been a good token.
 const CUT_BY_SOME: usize = 2048;
 
+/// What to do about a token that POP3 does not take.
+const TOKEN_TOO_LONG: &str = "make the token shorter: in Entra, under the app's token configuration, \
+    remove groups and optional claims, and have fewer roles and groups assigned; or read this \
+    mailbox by IMAP";
+
 /// What a session needs to be opened at the provider.
 pub(super) struct Request<'a> {
+    pub(super) protocol: Protocol,
     pub(super) upstream: &'a Upstream,
     /// How the client named itself, if validly.
     pub(super) client_name: Option<&'a str>,
@@ -76,8 +82,8 @@ pub(super) struct Learned {
 
 impl Learned {
     /// What to advertise to a client whose session will go there.
-    pub(super) fn offer(&self, upstream: &Upstream) -> SmtpOffer {
-        let mut offer = SmtpOffer::exchange_online();
+    pub(super) fn offer(&self, protocol: Protocol, upstream: &Upstream) -> Offer {
+        let mut offer = Offer::exchange_online(protocol);
         if let Some(extensions) = self.offers.get(upstream) {
             offer.extensions.clone_from(&extensions);
         }
@@ -131,7 +137,12 @@ pub(super) async fn reach(dialer: &Dialer, upstream: &Upstream) -> Result<(), Op
 }
 
 async fn token(tokens: &Tokens, request: &Request<'_>) -> Result<Token, OpenError> {
-    tokens.get(request.identity, Some(request.password)).await.map_err(OpenError::Token)
+    let token = tokens.get(request.identity, Some(request.password)).await;
+    if request.protocol != Protocol::Smtp {
+        // Exchange ends an IMAP session together with its token.
+        tokens.keep_young(request.identity);
+    }
+    token.map_err(OpenError::Token)
 }
 
 async fn attempt(
@@ -145,7 +156,7 @@ async fn attempt(
     progress.enter("dial");
     let Upstream { host, port, security } = request.upstream;
     let mut io = connect(dialer, request.upstream).await?;
-    let mut role = ClientRole::smtp(SmtpLogin {
+    let login = TokenLogin {
         name: request.client_name.unwrap_or("[127.0.0.1]").to_owned(),
         security: match security {
             Security::StartTls => mail::client::Security::StartTls,
@@ -154,13 +165,16 @@ async fn attempt(
         user: request.mailbox.to_owned(),
         token: token.secret().clone(),
         form,
-    });
+    };
+    let mut role = ClientRole::new(request.protocol, login);
     let mut leftover = BytesMut::new();
     progress.enter("auth");
     loop {
         match pump(&mut io, &mut leftover, |input| role.step(input)).await {
             Ok(Pumped::Done(opened)) => {
-                learned.offers.insert(request.upstream.clone(), opened.extensions);
+                if !opened.extensions.is_empty() {
+                    learned.offers.insert(request.upstream.clone(), opened.extensions);
+                }
                 return Ok(Open { io, leftover });
             }
             Ok(Pumped::StartTls) => {
@@ -185,15 +199,25 @@ async fn connect(dialer: &Dialer, upstream: &Upstream) -> Result<Io, OpenError> 
     }
 }
 
-/// `5.7.139` is a verdict on the mailbox, the tenant or a policy; no other token changes it, and
-/// Exchange makes us wait many seconds for each refusal.
+/// `5.7.139` and "not connected" are verdicts on the mailbox, the tenant or a policy; no other token
+/// changes them, and Exchange makes us wait many seconds for each refusal.
 fn is_policy(reply: &str) -> bool {
-    reply.contains(" 5.7.139 ")
+    reply.contains(" 5.7.139 ") || reply.contains("authenticated but not connected")
 }
 
-/// Reply code and enhanced status code (RFC 3463), the first two words.
+/// What of a reply the client is told beside its meaning: SMTP's reply code and enhanced status
+/// code (RFC 3463), and the whole sentence of the others, which have no codes.
 fn codes(reply: &str) -> String {
-    reply.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    let words = if reply.starts_with(|letter: char| letter.is_ascii_digit()) { 2 } else { 12 };
+    reply.split(' ').take(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The mailbox has enough of us for now, in the words of Exchange and by the codes of RFC 2449 and
+/// RFC 5530.
+fn is_limit(reply: &str) -> bool {
+    ["[IN-USE]", "[INUSE]", "[LIMIT]", "Request is throttled"]
+        .iter()
+        .any(|words| reply.contains(words))
 }
 
 impl OpenError {
@@ -202,7 +226,10 @@ impl OpenError {
         match self {
             Self::Token(error) => error.is_refusal(),
             Self::Dialogue(failure) => {
-                matches!(failure, Failure::Rejected { .. } | Failure::BadUser)
+                matches!(
+                    failure,
+                    Failure::Rejected { .. } | Failure::TokenTooLong { .. } | Failure::BadUser
+                )
             }
             Self::Dial(_) | Self::Closed(_) | Self::Io(..) => false,
         }
@@ -215,8 +242,13 @@ impl OpenError {
 
     /// What the client is told.
     pub(super) fn refusal(&self) -> Refusal {
-        let kind =
-            if self.is_refusal() { RefusalKind::Credentials } else { RefusalKind::Unavailable };
+        let kind = match self {
+            _ if self.is_refusal() => RefusalKind::Credentials,
+            Self::Dialogue(Failure::Unavailable { reply, .. }) if is_limit(reply) => {
+                RefusalKind::Busy
+            }
+            _ => RefusalKind::Unavailable,
+        };
         Refusal::new(kind, self.client_text())
     }
 
@@ -225,6 +257,7 @@ impl OpenError {
         match self {
             Self::Token(error) => error.remedy(),
             Self::Dial(error) => error.remedy(),
+            Self::Dialogue(Failure::TokenTooLong { .. }) => Some(TOKEN_TOO_LONG.to_owned()),
             _ => self.advice().map(|advice| advice.remedy.to_owned()),
         }
     }

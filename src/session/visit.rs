@@ -9,11 +9,12 @@ use super::{
     ending::Ending,
     front::Front,
     gate::Shut,
+    person::{NotTheirs, Person},
     progress::Progress,
     upstream::{self, Open, OpenError, Request},
 };
 use crate::{
-    config::Listener,
+    config::{Account, Listener},
     mail::{Login, Refusal, RefusalKind},
     token::Identity,
 };
@@ -26,24 +27,31 @@ pub(super) struct Visit<'a> {
     pub(super) progress: &'a Progress,
 }
 
+/// A client whose login has been accepted.
+pub(super) struct LoggedIn {
+    pub(super) open: Open,
+    pub(super) account: Arc<Account>,
+}
+
 impl Visit<'_> {
     /// Asks for a login until one is accepted or the dialogue ends itself.
-    pub(super) async fn log_in(&self, front: &mut Front) -> Result<Open, Ending> {
+    pub(super) async fn log_in(&self, front: &mut Front) -> Result<LoggedIn, Ending> {
         loop {
             let login = front.next_login().await?;
             match self.admit(&login).await {
-                Ok(open) => return Ok(open),
+                Ok(logged_in) => return Ok(logged_in),
                 Err(refusal) => front.tell(Err(&refusal)).await.map_err(Ending::Broken)?,
             }
             self.progress.enter("login");
         }
     }
 
-    async fn admit(&self, login: &Login) -> Result<Open, Refusal> {
+    async fn admit(&self, login: &Login) -> Result<LoggedIn, Refusal> {
         let House { gate, tokens, dialer, learned, .. } = self.house;
         self.progress.account(&login.user);
         self.progress.enter("gate");
-        let account = match gate.admit(&login.user, &login.password).await {
+        let person = Person::of(&login.user, gate);
+        let account = match gate.admit(&person.user, &login.password).await {
             Ok(account) => account,
             Err(shut) => {
                 Self::log_shut(login, shut);
@@ -54,13 +62,21 @@ impl Visit<'_> {
                 ));
             }
         };
-        let identity = Identity { app: Arc::clone(&account.entra), user: login.user.clone() };
+        let Ok(mailbox) = person.mailbox(&account, self.listener.protocol, gate) else {
+            Self::log_not_theirs(login);
+            return Err(Refusal::new(
+                RefusalKind::Credentials,
+                "This user may not open that mailbox",
+            ));
+        };
+        let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
         let request = Request {
+            protocol: self.listener.protocol,
             upstream: &self.listener.upstream,
             client_name: login.client_name.as_deref(),
             identity: &identity,
             password: &login.password,
-            mailbox: account.mailbox.for_protocol(self.listener.protocol).unwrap_or(&login.user),
+            mailbox,
         };
         let error = match upstream::open(tokens, dialer, learned, &request, self.progress).await {
             Ok(open) => {
@@ -72,7 +88,7 @@ impl Visit<'_> {
                     upstream,
                     "logged in"
                 );
-                return Ok(open);
+                return Ok(LoggedIn { open, account });
             }
             Err(error) => error,
         };
@@ -87,6 +103,11 @@ impl Visit<'_> {
     /// The client hears the same for an unknown user and a wrong password; the log does not.
     fn log_shut(login: &Login, shut: Shut) {
         let (cause, remedy) = gate_words(shut);
+        warn!(event = "login_refused", account = login.user, cause, remedy, "login refused");
+    }
+
+    fn log_not_theirs(login: &Login) {
+        let (cause, remedy) = not_theirs_words(NotTheirs);
         warn!(event = "login_refused", account = login.user, cause, remedy, "login refused");
     }
 
@@ -117,4 +138,12 @@ pub(super) fn gate_words(shut: Shut) -> (&'static str, &'static str) {
             "mend the password in the client, or make a new hash with `mailwicket hash-password`",
         ),
     }
+}
+
+/// Cause and remedy, for the log.
+pub(super) fn not_theirs_words(NotTheirs: NotTheirs) -> (&'static str, &'static str) {
+    (
+        "the account's app could open the mailbox behind the \\ or /, but nothing says that this user may",
+        "give the user an [[account]] of their own with mailbox = \"shared@contoso.com\", or let one account cover both addresses",
+    )
 }

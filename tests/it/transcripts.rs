@@ -1,7 +1,7 @@
 //! Replays the transcripts of both roles: whole, in pieces of one, two, three and seven octets, and
 //! over TLS.
 //!
-//! A file holds scenes (`== title`). In `server.txt` the client's lines are given and the server's
+//! Each protocol has a folder. A file holds scenes (`== title`). In `server.txt` the client's lines are given and the server's
 //! are expected, in `client.txt` the other way round. Further lines say what the role yields:
 //! `LOGIN user password name`, `TLS`, `DONE extensions`, `END words`, `FAIL words`, `LEFT octets`;
 //! and what is done to it: `VERDICT ok`, `VERDICT kind words`, `RAW octets` without a line end.
@@ -10,9 +10,9 @@ use std::{collections::VecDeque, fmt::Debug, fs, path::Path};
 
 use bytes::BytesMut;
 use mailwicket::mail::{
-    Login, Refusal, RefusalKind, Step,
-    client::{ClientRole, Failure, Opened, Security, SmtpLogin, TokenForm},
-    server::{ServerRole, SmtpOffer},
+    Login, Protocol, Refusal, RefusalKind, Step,
+    client::{ClientRole, Failure, Opened, Security, TokenForm, TokenLogin},
+    server::{Offer, ServerRole},
 };
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -122,128 +122,147 @@ impl Stage {
     }
 }
 
+/// Each protocol, and how many scenes its files hold at least.
+const PROTOCOLS: [(Protocol, usize, usize); 3] =
+    [(Protocol::Smtp, 25, 15), (Protocol::Imap, 25, 20), (Protocol::Pop3, 20, 10)];
+
 #[test]
-fn the_server_role_plays_its_scenes() {
-    let scenes = scenes("server.txt");
-    for way in WAYS {
-        for (title, lines) in &scenes {
-            let mut stage = Stage::new(way);
-            let mut offer = SmtpOffer::exchange_online();
-            offer.extensions = ["SIZE 157286400", "auth LOGIN XOAUTH2", "STARTTLS", "8BITMIME"]
-                .map(str::to_owned)
-                .into();
-            let mut role = ServerRole::smtp(offer);
-            for (number, line) in lines {
-                stage.at = format!("server.txt:{number} ({title}, {way:?})");
-                let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-                match verb {
-                    "C:" => stage.give(rest, "\r\n"),
-                    "RAW" => stage.give(rest, ""),
-                    "S:" => {
-                        stage.hear(|input| role.step(input));
-                        stage.expect(rest);
-                    }
-                    "LOGIN" => {
-                        let Step::Done(login) = stage.yielded(|input| role.step(input)) else {
-                            panic!("{}", stage.at)
-                        };
-                        assert_eq!(
-                            shown(&login),
-                            String::from_utf8(unescape(rest)).unwrap(),
-                            "{}",
-                            stage.at
-                        );
-                    }
-                    "VERDICT" => {
-                        let bytes = match rest.split_once(' ') {
-                            None => role.answer(Ok(())),
-                            Some((kind, words)) => role.answer(Err(&refusal(kind, words))),
-                        };
-                        stage.heard(&bytes);
-                    }
-                    "FAREWELL" => {
-                        let (kind, words) = rest.split_once(' ').unwrap();
-                        stage.heard(&role.farewell(&refusal(kind, words)));
-                    }
-                    "LEFT" => stage.left(rest),
-                    "END" => {
-                        let Step::Fail(ended) = stage.yielded(|input| role.step(input)) else {
-                            panic!("{}", stage.at)
-                        };
-                        assert_eq!(ended.to_string(), rest, "{}", stage.at);
-                    }
-                    _ => panic!("{}: {line}", stage.at),
-                }
+fn the_server_roles_play_their_scenes() {
+    for (protocol, at_least, _) in PROTOCOLS {
+        let scenes = scenes(protocol, "server.txt");
+        for way in WAYS {
+            for scene in &scenes {
+                play_server(protocol, scene, way);
             }
-            stage.silent();
+        }
+        assert!(scenes.len() >= at_least, "{protocol}: only {} scenes", scenes.len());
+    }
+}
+
+fn play_server(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
+    let mut stage = Stage::new(way);
+    let mut offer = Offer::exchange_online(protocol);
+    if protocol == Protocol::Smtp {
+        offer.extensions = ["SIZE 157286400", "auth LOGIN XOAUTH2", "STARTTLS", "8BITMIME"]
+            .map(str::to_owned)
+            .into();
+    }
+    let mut role = ServerRole::new(protocol, offer);
+    for (number, line) in lines {
+        stage.at = format!("{protocol}/server.txt:{number} ({title}, {way:?})");
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "OFFERS" => {
+                let extensions = rest.split('|').map(str::to_owned).collect();
+                let offer = Offer { host_name: "mailwicket".to_owned(), extensions };
+                role = ServerRole::new(protocol, offer);
+            }
+            "C:" => stage.give(rest, "\r\n"),
+            "RAW" => stage.give(rest, ""),
+            "S:" => {
+                stage.hear(|input| role.step(input));
+                stage.expect(rest);
+            }
+            "LOGIN" => {
+                let Step::Done(login) = stage.yielded(|input| role.step(input)) else {
+                    panic!("{}", stage.at)
+                };
+                let expected = String::from_utf8(unescape(rest)).unwrap();
+                assert_eq!(shown(&login), expected, "{}", stage.at);
+            }
+            "VERDICT" => {
+                let bytes = match rest.split_once(' ') {
+                    None => role.answer(Ok(())),
+                    Some((kind, words)) => role.answer(Err(&refusal(kind, words))),
+                };
+                stage.heard(&bytes);
+            }
+            "FAREWELL" => {
+                let (kind, words) = rest.split_once(' ').unwrap();
+                stage.heard(&role.farewell(&refusal(kind, words)));
+            }
+            "LEFT" => stage.left(rest),
+            "END" => {
+                let Step::Fail(ended) = stage.yielded(|input| role.step(input)) else {
+                    panic!("{}", stage.at)
+                };
+                assert_eq!(ended.to_string(), rest, "{}", stage.at);
+            }
+            _ => panic!("{}: {line}", stage.at),
         }
     }
-    assert!(scenes.len() >= 25, "only {} scenes", scenes.len());
+    stage.silent();
 }
 
 #[test]
-fn the_client_role_plays_its_scenes() {
-    let scenes = scenes("client.txt");
-    for way in WAYS {
-        for (title, lines) in &scenes {
-            let mut stage = Stage::new(way);
-            let mut role = ClientRole::smtp(login("", TokenForm::Inline));
-            for (number, line) in lines {
-                stage.at = format!("client.txt:{number} ({title}, {way:?})");
-                let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-                match verb {
-                    "USES" => role = ClientRole::smtp(options(rest)),
-                    "S:" => stage.give(rest, "\r\n"),
-                    "RAW" => stage.give(rest, ""),
-                    "C:" => {
-                        stage.hear(|input| role.step(input));
-                        stage.expect(rest);
-                    }
-                    "C" => {
-                        stage.hear(|input| role.step(input));
-                        stage.expect("");
-                    }
-                    "TLS" => {
-                        let step = stage.yielded(|input| role.step(input));
-                        assert!(matches!(step, Step::StartTls), "{}: {step:?}", stage.at);
-                        assert!(stage.input.is_empty() && stage.pending.is_empty(), "{}", stage.at);
-                    }
-                    "DONE" => {
-                        let Step::Done(Opened { extensions }) =
-                            stage.yielded(|input| role.step(input))
-                        else {
-                            panic!("{}", stage.at)
-                        };
-                        assert_eq!(extensions.join("|"), rest, "{}", stage.at);
-                    }
-                    "FAIL" => {
-                        let step = stage.yielded(|input| role.step(input));
-                        let Step::Fail(failure) = step else { panic!("{}: {step:?}", stage.at) };
-                        let words = format!("{} {failure}", kind(&failure));
-                        match rest.strip_suffix("...") {
-                            Some(start) => {
-                                assert!(words.starts_with(start), "{}: {words}", stage.at);
-                            }
-                            None => assert_eq!(words, rest, "{}", stage.at),
-                        }
-                    }
-                    "LEFT" => stage.left(rest),
-                    _ => panic!("{}: {line}", stage.at),
+fn the_client_roles_play_their_scenes() {
+    for (protocol, _, at_least) in PROTOCOLS {
+        let scenes = scenes(protocol, "client.txt");
+        for way in WAYS {
+            for scene in &scenes {
+                play_client(protocol, scene, way);
+            }
+        }
+        assert!(scenes.len() >= at_least, "{protocol}: only {} scenes", scenes.len());
+    }
+}
+
+fn play_client(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
+    let mut stage = Stage::new(way);
+    let mut role = ClientRole::new(protocol, login());
+    for (number, line) in lines {
+        stage.at = format!("{protocol}/client.txt:{number} ({title}, {way:?})");
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "USES" => role = ClientRole::new(protocol, options(rest)),
+            "S:" => stage.give(rest, "\r\n"),
+            "RAW" => stage.give(rest, ""),
+            "C:" => {
+                stage.hear(|input| role.step(input));
+                stage.expect(rest);
+            }
+            "C" => {
+                stage.hear(|input| role.step(input));
+                stage.expect("");
+            }
+            "TLS" => {
+                let step = stage.yielded(|input| role.step(input));
+                assert!(matches!(step, Step::StartTls), "{}: {step:?}", stage.at);
+                assert!(stage.input.is_empty() && stage.pending.is_empty(), "{}", stage.at);
+            }
+            "DONE" => {
+                let step = stage.yielded(|input| role.step(input));
+                let Step::Done(Opened { extensions }) = step else {
+                    panic!("{}: {step:?}", stage.at)
+                };
+                assert_eq!(extensions.join("|"), rest, "{}", stage.at);
+            }
+            "FAIL" => {
+                let step = stage.yielded(|input| role.step(input));
+                let Step::Fail(failure) = step else { panic!("{}: {step:?}", stage.at) };
+                let words = format!("{} {failure}", kind(&failure));
+                match rest.strip_suffix("...") {
+                    Some(start) => assert!(words.starts_with(start), "{}: {words}", stage.at),
+                    None => assert_eq!(words, rest, "{}", stage.at),
                 }
             }
-            stage.silent();
+            "LEFT" => stage.left(rest),
+            _ => panic!("{}: {line}", stage.at),
         }
     }
-    assert!(scenes.len() >= 15, "only {} scenes", scenes.len());
+    stage.silent();
 }
 
 proptest! {
     /// What a client sends, in whatever pieces, gets the same answers; they are whole lines; and
     /// nothing panics.
     #[test]
-    fn any_pieces_give_the_server_the_same_session(input in client_speech(), cuts in proptest::collection::vec(1..9_usize, 1..40)) {
+    fn any_pieces_give_the_server_the_same_session(
+        (protocol, input) in spoken(client_words),
+        cuts in proptest::collection::vec(1..9_usize, 1..40),
+    ) {
         let run = |cuts: &[usize]| {
-            let mut role = ServerRole::smtp(SmtpOffer::exchange_online());
+            let mut role = ServerRole::new(protocol, Offer::exchange_online(protocol));
             replay(&input, cuts, |input| role.step(input))
         };
         prop_assert_eq!(run(&[usize::MAX]), run(&cuts));
@@ -251,9 +270,12 @@ proptest! {
 
     /// The same for what a server sends.
     #[test]
-    fn any_pieces_give_the_client_the_same_session(input in server_speech(), cuts in proptest::collection::vec(1..9_usize, 1..40)) {
+    fn any_pieces_give_the_client_the_same_session(
+        (protocol, input) in spoken(server_words),
+        cuts in proptest::collection::vec(1..9_usize, 1..40),
+    ) {
         let run = |cuts: &[usize]| {
-            let mut role = ClientRole::smtp(login("", TokenForm::Inline));
+            let mut role = ClientRole::new(protocol, login());
             replay(&input, cuts, |input| role.step(input))
         };
         // STARTTLS injection is told by what has arrived by then, so it depends on the pieces.
@@ -290,50 +312,111 @@ fn replay<T: Debug, F: Debug>(
     }
 }
 
-fn client_speech() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
-        Just("EHLO a.example".to_owned()),
-        Just("HELO a".to_owned()),
-        Just("AUTH LOGIN".to_owned()),
-        Just("AUTH PLAIN =".to_owned()),
-        Just("AUTH PLAIN AHUAcA==".to_owned()),
-        Just("*".to_owned()),
-        Just("dXNlcg==".to_owned()),
-        Just("NOOP".to_owned()),
-        Just("MAIL FROM:<a@b>".to_owned()),
-        "[ -~]{0,60}",
-        "\\PC{0,30}",
-    ];
-    speech(line)
+fn client_words(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Smtp => &[
+            "EHLO a.example",
+            "HELO a",
+            "AUTH LOGIN",
+            "AUTH PLAIN =",
+            "AUTH PLAIN AHUAcA==",
+            "*",
+            "dXNlcg==",
+            "NOOP",
+            "MAIL FROM:<a@b>",
+        ],
+        Protocol::Imap => &[
+            "a CAPABILITY",
+            "b LOGIN user pass",
+            "c LOGIN \"us\\\"er\" {4}",
+            "d LOGIN {4+}",
+            "user {4+}",
+            "pass",
+            "e AUTHENTICATE PLAIN",
+            "f AUTHENTICATE LOGIN dXNlcg==",
+            "g authenticate plain AHUAcA==",
+            "h LOGIN {9999}",
+            "i LOGIN {9999+}",
+            "AHUAcA==",
+            "*",
+            "j ID (\"name\" {1}",
+            "x)",
+            "k LOGOUT",
+        ],
+        Protocol::Pop3 => &[
+            "CAPA",
+            "USER user",
+            "PASS  pass word ",
+            "AUTH",
+            "AUTH PLAIN",
+            "AUTH LOGIN dXNlcg==",
+            "AHUAcA==",
+            "*",
+            "APOP user 0123",
+            "STAT",
+            "QUIT",
+        ],
+    }
 }
 
-fn server_speech() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
-        Just("220 ready".to_owned()),
-        Just("250-mail".to_owned()),
-        Just("250-STARTTLS".to_owned()),
-        Just("250 AUTH LOGIN XOAUTH2".to_owned()),
-        Just("334 ".to_owned()),
-        Just("334 eyJzIjoiNDAwIn0=".to_owned()),
-        Just("235 2.7.0 ok".to_owned()),
-        Just("535 5.7.3 no".to_owned()),
-        Just("454 4.7.0 later".to_owned()),
-        "[2-5][0-9]{2}[ -][ -~]{0,40}",
-        "\\PC{0,30}",
-    ];
-    speech(line)
+fn server_words(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Smtp => &[
+            "220 ready",
+            "250-mail",
+            "250-STARTTLS",
+            "250 AUTH LOGIN XOAUTH2",
+            "334 ",
+            "334 eyJzIjoiNDAwIn0=",
+            "235 2.7.0 ok",
+            "535 5.7.3 no",
+            "454 4.7.0 later",
+        ],
+        Protocol::Imap => &[
+            "* OK ready",
+            "* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2] ready",
+            "* CAPABILITY IMAP4 AUTH=XOAUTH2 SASL-IR",
+            "* PREAUTH hello",
+            "* BYE gone",
+            "M1 OK done",
+            "M1 BAD what",
+            "M2 OK done",
+            "M2 NO AUTHENTICATE failed.",
+            "+",
+            "+ eyJzIjoiNDAwIn0=",
+            "* 1 FETCH (BODY[] {5}",
+        ],
+        Protocol::Pop3 => &[
+            "+OK ready",
+            "+OK User successfully authenticated.",
+            "-ERR Protocol error. Connection is closed. 10",
+            "-ERR [SYS/TEMP] later",
+            "+",
+            "+ eyJzIjoiNDAwIn0=",
+        ],
+    }
 }
 
-fn speech(line: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
-    let ended = (line, prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")]);
-    let lines = proptest::collection::vec(ended, 0..30);
-    lines.prop_map(|lines| {
-        lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes()
+/// A protocol and what one of its sides may say: known lines, and lines that are none.
+fn spoken(
+    words: fn(Protocol) -> &'static [&'static str],
+) -> impl Strategy<Value = (Protocol, Vec<u8>)> {
+    let protocol = proptest::sample::select(vec![Protocol::Smtp, Protocol::Imap, Protocol::Pop3]);
+    protocol.prop_flat_map(move |protocol| {
+        let known = proptest::sample::select(words(protocol)).prop_map(str::to_owned);
+        let reply = "[2-5][0-9]{2}[ -][ -~]{0,40}";
+        let line = prop_oneof![6 => known, 1 => "[ -~]{0,60}", 1 => "\\PC{0,30}", 1 => reply];
+        let ended = (line, prop_oneof![4 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")]);
+        let lines = proptest::collection::vec(ended, 0..30);
+        lines.prop_map(move |lines| {
+            let text: String = lines.into_iter().map(|(line, end)| line + end).collect();
+            (protocol, text.into_bytes())
+        })
     })
 }
 
-fn options(text: &str) -> SmtpLogin {
-    let mut options = login("", TokenForm::Inline);
+fn options(text: &str) -> TokenLogin {
+    let mut options = login();
     for option in text.split(' ') {
         match option.split_once('=').unwrap_or((option, "")) {
             ("two-steps", _) => options.form = TokenForm::TwoSteps,
@@ -347,13 +430,13 @@ fn options(text: &str) -> SmtpLogin {
     options
 }
 
-fn login(name: &str, form: TokenForm) -> SmtpLogin {
-    SmtpLogin {
-        name: if name.is_empty() { "client.example".to_owned() } else { name.to_owned() },
+fn login() -> TokenLogin {
+    TokenLogin {
+        name: "client.example".to_owned(),
         security: Security::StartTls,
         user: "agent@contoso.example".to_owned(),
         token: "TESTTOKEN".into(),
-        form,
+        form: TokenForm::Inline,
     }
 }
 
@@ -365,6 +448,7 @@ fn kind(failure: &Failure) -> &'static str {
         Failure::NoStartTls { .. } => "no STARTTLS:",
         Failure::StartTlsInjection => "injection:",
         Failure::NoXoauth2 { .. } => "no XOAUTH2:",
+        Failure::TokenTooLong { .. } => "token too long:",
         Failure::BadUser => "bad user:",
         Failure::Protocol { .. } => "protocol:",
     }
@@ -389,8 +473,9 @@ fn shown(Login { user, password, client_name }: &Login) -> String {
 
 type Scene = (String, Vec<(usize, String)>);
 
-fn scenes(file: &str) -> Vec<Scene> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/smtp").join(file);
+fn scenes(protocol: Protocol, file: &str) -> Vec<Scene> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let path = folder.join(protocol.to_string()).join(file);
     let mut scenes: Vec<Scene> = Vec::new();
     for (number, line) in (1..).zip(fs::read_to_string(path).unwrap().lines()) {
         if let Some(title) = line.strip_prefix("== ") {
@@ -427,7 +512,7 @@ fn unescape(text: &str) -> Vec<u8> {
 /// Bytes behind the reply to STARTTLS are told by what has arrived, so they come whole here.
 #[test]
 fn bytes_behind_starttls_never_cross_it() {
-    let mut role = ClientRole::smtp(login("", TokenForm::Inline));
+    let mut role = ClientRole::new(Protocol::Smtp, login());
     let mut step = |text: &str| {
         let mut input = BytesMut::from(text);
         loop {

@@ -73,10 +73,11 @@ impl Checker<'_> {
     fn protocol(&mut self, given: &Spanned<String>) -> Option<Protocol> {
         let words = match given.get_ref().as_str() {
             "smtp" => return Some(Protocol::Smtp),
-            later @ ("imap" | "pop3") => format!(
-                "listener.protocol: \"{later}\" is not available in this version; it will be in the next"
+            "imap" => return Some(Protocol::Imap),
+            "pop3" => return Some(Protocol::Pop3),
+            other => format!(
+                "listener.protocol: \"{other}\" is no protocol; write \"smtp\", \"imap\" or \"pop3\""
             ),
-            other => format!("listener.protocol: \"{other}\" is no protocol; write \"smtp\""),
         };
         self.problems.at(given.span(), words);
         None
@@ -134,7 +135,15 @@ impl Checker<'_> {
             .map(|word| (word.get_ref().as_str(), word.span()))
         {
             None => Some(security),
-            Some(("starttls", _)) => Some(Security::StartTls),
+            Some(("starttls", _)) if protocol == Protocol::Smtp => Some(Security::StartTls),
+            Some(("starttls", span)) => {
+                let words = format!(
+                    "listener.upstream.security: for {protocol} there is only \"tls\", from the first byte; write security = \"tls\" and port = {port}",
+                    port = if protocol == Protocol::Imap { 993 } else { 995 },
+                );
+                self.problems.at(span, words);
+                None
+            }
             Some(("tls", _)) => Some(Security::Tls),
             Some((other, span)) => {
                 let words = format!(

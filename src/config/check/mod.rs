@@ -73,6 +73,13 @@ impl Checker<'_> {
                 usual.smtp_idle_timeout,
                 second..=day,
             ),
+            imap_idle_timeout: self.imap_idle(given.imap_idle_timeout.as_ref()),
+            pop3_idle_timeout: self.duration(
+                given.pop3_idle_timeout.as_ref(),
+                "limits.pop3_idle_timeout",
+                usual.pop3_idle_timeout,
+                second..=day,
+            ),
             shutdown_grace: self.duration(
                 given.shutdown_grace.as_ref(),
                 "limits.shutdown_grace",
@@ -80,6 +87,20 @@ impl Checker<'_> {
                 Duration::ZERO..=day,
             ),
         }
+    }
+
+    fn imap_idle(&mut self, given: Option<&Spanned<String>>) -> Duration {
+        let key = "limits.imap_idle_timeout";
+        let usual = Limits::default().imap_idle_timeout;
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
+        let idle = self.duration(given, key, usual, second..=day);
+        if let Some(given) = given.filter(|_| idle < Duration::from_secs(30 * 60)) {
+            let words = format!(
+                "{key}: clients that wait for mail (IDLE) are silent for 29 minutes, and would be cut off; write \"35m\""
+            );
+            self.problems.warn(given.span(), &words);
+        }
+        idle
     }
 
     fn log(&mut self, given: &file::Log) -> Log {

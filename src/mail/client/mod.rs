@@ -3,13 +3,16 @@
 //! A role ends in [`Opened`], after which bytes are only copied, or in a [`Failure`] that says
 //! whether the login was refused or the server out of order. TLS is never given up for plain text.
 
+pub mod imap;
+pub mod notice;
+pub mod pop3;
 pub mod smtp;
 
 use bytes::BytesMut;
 use secrecy::SecretString;
 use thiserror::Error;
 
-use super::Step;
+use super::{Protocol, Step};
 
 /// How a connection becomes secure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,18 +26,20 @@ pub enum Security {
 /// In which form the token is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TokenForm {
-    /// On the AUTH line itself, up to 12,288 octets (RFC 4954 section 4): saves a round trip.
+    /// On the line of the command itself, where the protocol and the server take it so: saves a
+    /// round trip.
     Inline,
     /// After the server has asked for it; every server takes this.
     TwoSteps,
 }
 
-/// What an SMTP login needs.
+/// What a login needs.
 #[derive(Clone, Debug)]
-pub struct SmtpLogin {
-    /// The name for EHLO: a domain or an address literal.
+pub struct TokenLogin {
+    /// The name for SMTP's EHLO: a domain or an address literal. IMAP and POP3 give none.
     pub name: String,
-    /// How the connection becomes secure.
+    /// How the connection becomes secure. IMAP and POP3 know TLS from the first byte only (RFC
+    /// 8314 section 3), whatever is said here.
     pub security: Security,
     /// Whose mailbox XOAUTH2 names.
     pub user: String,
@@ -44,17 +49,29 @@ pub struct SmtpLogin {
     pub form: TokenForm,
 }
 
+/// The longest reply line taken; Exchange writes more than a kilobyte of diagnostics on one.
+const REPLY_LINE: usize = 8192;
+/// The most of a reply that is kept for the log.
+const KEPT: usize = 1500;
+/// Challenges behind the token that are answered before the server is given up.
+const CHALLENGES: u8 = 3;
+
 /// The client's half of a login dialogue.
 #[derive(Debug)]
 pub enum ClientRole {
     /// Message submission.
     Smtp(smtp::Client),
+    /// Reading mail, kept on the server.
+    Imap(imap::Client),
+    /// Fetching mail.
+    Pop3(pop3::Client),
 }
 
 /// A session at the provider, logged in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opened {
-    /// What the server offered after TLS: EHLO keyword lines, without the hello line.
+    /// What the server offered: EHLO keyword lines after TLS, without the hello line, or IMAP
+    /// capabilities before the login. POP3 servers are not asked.
     pub extensions: Vec<String>,
 }
 
@@ -68,8 +85,20 @@ pub enum Failure {
         reply: String,
         /// What its challenge said, decoded, where it sent one.
         detail: Option<String>,
-        /// The length of the AUTH line, where the token was sent on it.
+        /// The length of the command line, where the token was sent on it.
         inline_octets: Option<usize>,
+    },
+    /// The server took offence at a token that is longer than it is known to take.
+    #[error(
+        "the server refused a token of {characters} characters, and takes {limit} at most: {reply}"
+    )]
+    TokenTooLong {
+        /// What it said.
+        reply: String,
+        /// The token's length.
+        characters: usize,
+        /// The length that is known to work.
+        limit: usize,
     },
     /// The server cannot now.
     #[error("the server is not available ({phase}): {reply}")]
@@ -91,7 +120,7 @@ pub enum Failure {
     #[error("the server, or somebody on the way, sent bytes behind its reply to STARTTLS")]
     StartTlsInjection,
     /// The server does not take tokens.
-    #[error("the server offers no AUTH XOAUTH2 (it offers: {offered})")]
+    #[error("the server offers no login by XOAUTH2 (it offers: {offered})")]
     NoXoauth2 {
         /// The AUTH mechanisms.
         offered: String,
@@ -110,22 +139,41 @@ pub enum Failure {
 }
 
 impl ClientRole {
-    /// A client for one SMTP session.
-    pub fn smtp(login: SmtpLogin) -> Self {
-        Self::Smtp(smtp::Client::new(login))
+    /// A client for one session.
+    pub fn new(protocol: Protocol, login: TokenLogin) -> Self {
+        match protocol {
+            Protocol::Smtp => Self::Smtp(smtp::Client::new(login)),
+            Protocol::Imap => Self::Imap(imap::Client::new(login)),
+            Protocol::Pop3 => Self::Pop3(pop3::Client::new(login)),
+        }
     }
 
     /// What to do next; takes from `input` what it understands.
     pub fn step(&mut self, input: &mut BytesMut) -> Step<Opened, Failure> {
         match self {
             Self::Smtp(client) => client.step(input),
+            Self::Imap(client) => client.step(input),
+            Self::Pop3(client) => client.step(input),
         }
     }
 
-    /// Where the dialogue is, for the log: `greeting`, `ehlo`, `starttls` or `auth`.
+    /// Where the dialogue is, for the log: `greeting`, `ehlo`, `starttls`, `capability` or `auth`.
     pub fn phase(&self) -> &'static str {
         match self {
             Self::Smtp(client) => client.phase(),
+            Self::Imap(client) => client.phase(),
+            Self::Pop3(client) => client.phase(),
         }
     }
+}
+
+/// One line, allocated at its full length, so that no copy of the token is left behind.
+fn line(parts: &[&str]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut line = Vec::with_capacity(length + 2);
+    for part in parts {
+        line.extend_from_slice(part.as_bytes());
+    }
+    line.extend_from_slice(b"\r\n");
+    line
 }

@@ -7,26 +7,20 @@
 
 use bytes::BytesMut;
 
-use super::{Failure, Opened, Security, SmtpLogin, TokenForm};
+use super::{CHALLENGES, Failure, KEPT, Opened, REPLY_LINE, Security, TokenForm, TokenLogin, line};
 use crate::mail::{
     Step, sasl,
     server::smtp::is_client_name,
     wire::{AUTH_LINE, Framed, one_line, take_line},
 };
 
-/// The longest reply line taken; Exchange writes more than a kilobyte of diagnostics on one.
-const REPLY_LINE: usize = 8192;
 /// The most lines of one reply.
 const REPLY_LINES: usize = 100;
-/// The most of a reply that is kept for the log.
-const KEPT: usize = 1500;
-/// Challenges that are answered before the server is given up.
-const CHALLENGES: u8 = 3;
 
 /// The client's half of one session.
 #[derive(Debug)]
 pub struct Client {
-    login: SmtpLogin,
+    login: TokenLogin,
     state: State,
     secure: bool,
     extensions: Vec<String>,
@@ -60,7 +54,7 @@ struct Reply {
 }
 
 impl Client {
-    pub(super) fn new(login: SmtpLogin) -> Self {
+    pub(super) fn new(login: TokenLogin) -> Self {
         let secure = login.security == Security::Tls;
         Self {
             login,
@@ -239,15 +233,4 @@ fn mechanisms(line: &str) -> Option<&str> {
     let (keyword, rest) = line.split_at_checked(4)?;
     let listed = rest.strip_prefix([' ', '='])?;
     keyword.eq_ignore_ascii_case("AUTH").then_some(listed.trim())
-}
-
-/// One line, allocated at its full length, so that no copy of the token is left behind.
-fn line(parts: &[&str]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut line = Vec::with_capacity(length + 2);
-    for part in parts {
-        line.extend_from_slice(part.as_bytes());
-    }
-    line.extend_from_slice(b"\r\n");
-    line
 }

@@ -4,45 +4,51 @@
 //! [`Login`], then [`ServerRole::answer`] with the verdict, then on with the dialogue if it was a
 //! refusal.
 
+mod exchange;
+pub mod imap;
+pub mod pop3;
 pub mod smtp;
 
 use bytes::BytesMut;
 use thiserror::Error;
 
-use super::{Login, Refusal, Step};
+use super::{Login, Protocol, Refusal, Step};
 
 /// Refused logins after which a session is closed.
-pub(super) const REFUSALS: u8 = 3;
+const REFUSALS: u8 = 3;
 /// Commands in error after which a session is closed.
-pub(super) const ERRORS: u8 = 20;
+const ERRORS: u8 = 20;
 
-/// What an SMTP client is offered.
+/// What a client is offered before it has logged in.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SmtpOffer {
-    /// How mailwicket names itself in the greeting.
+pub struct Offer {
+    /// How mailwicket names itself.
     pub host_name: String,
-    /// EHLO keyword lines as the upstream gave them; AUTH and STARTTLS among them are left out.
+    /// What the upstream offers, as it gave it: EHLO keyword lines, or IMAP capabilities. What
+    /// concerns login or TLS is ours to say, and left out.
     pub extensions: Vec<String>,
 }
 
-impl SmtpOffer {
+impl Offer {
     /// What Exchange Online has offered for years (as observed): for the time before an upstream
     /// session has shown it.
-    pub fn exchange_online() -> Self {
-        let extensions = [
-            "SIZE 157286400",
-            "PIPELINING",
-            "DSN",
-            "ENHANCEDSTATUSCODES",
-            "8BITMIME",
-            "BINARYMIME",
-            "CHUNKING",
-            "SMTPUTF8",
-        ];
-        Self {
-            host_name: "mailwicket".to_owned(),
-            extensions: extensions.map(str::to_owned).into(),
-        }
+    pub fn exchange_online(protocol: Protocol) -> Self {
+        let extensions: &[&str] = match protocol {
+            Protocol::Smtp => &[
+                "SIZE 157286400",
+                "PIPELINING",
+                "DSN",
+                "ENHANCEDSTATUSCODES",
+                "8BITMIME",
+                "BINARYMIME",
+                "CHUNKING",
+                "SMTPUTF8",
+            ],
+            Protocol::Imap => &["UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "IDLE", "NAMESPACE"],
+            Protocol::Pop3 => &["TOP", "UIDL"],
+        };
+        let extensions = extensions.iter().map(|&extension| extension.to_owned()).collect();
+        Self { host_name: "mailwicket".to_owned(), extensions }
     }
 }
 
@@ -51,6 +57,10 @@ impl SmtpOffer {
 pub enum ServerRole {
     /// Message submission.
     Smtp(smtp::Server),
+    /// Reading mail, kept on the server.
+    Imap(imap::Server),
+    /// Fetching mail.
+    Pop3(pop3::Server),
 }
 
 /// Why a dialogue ended itself. The client has been told.
@@ -68,18 +78,27 @@ pub enum Ended {
     /// A line beyond its limit.
     #[error("a line was too long")]
     LineTooLong,
+    /// An IMAP literal beyond its limit that the client sends without being asked.
+    #[error("a literal was too long")]
+    LiteralTooLong,
 }
 
 impl ServerRole {
-    /// A server for one SMTP session.
-    pub fn smtp(offer: SmtpOffer) -> Self {
-        Self::Smtp(smtp::Server::new(offer))
+    /// A server for one session.
+    pub fn new(protocol: Protocol, offer: Offer) -> Self {
+        match protocol {
+            Protocol::Smtp => Self::Smtp(smtp::Server::new(offer)),
+            Protocol::Imap => Self::Imap(imap::Server::new(&offer)),
+            Protocol::Pop3 => Self::Pop3(pop3::Server::new(offer)),
+        }
     }
 
     /// What to do next; takes from `input` what it understands.
     pub fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
         match self {
             Self::Smtp(server) => server.step(input),
+            Self::Imap(server) => server.step(input),
+            Self::Pop3(server) => server.step(input),
         }
     }
 
@@ -88,6 +107,8 @@ impl ServerRole {
     pub fn answer(&mut self, verdict: Result<(), &Refusal>) -> Vec<u8> {
         match self {
             Self::Smtp(server) => server.answer(verdict),
+            Self::Imap(server) => server.answer(verdict),
+            Self::Pop3(server) => server.answer(verdict),
         }
     }
 
@@ -95,6 +116,45 @@ impl ServerRole {
     pub fn farewell(&self, refusal: &Refusal) -> Vec<u8> {
         match self {
             Self::Smtp(_) => smtp::Server::farewell(refusal),
+            Self::Imap(_) => imap::Server::farewell(refusal),
+            Self::Pop3(_) => pop3::Server::farewell(refusal),
         }
+    }
+}
+
+/// How often the client has been refused or in error, and whether that was once too often.
+#[derive(Debug, Default)]
+struct Tally {
+    refusals: u8,
+    errors: u8,
+    /// Said before the next step reads on.
+    ended: Option<Ended>,
+}
+
+impl Tally {
+    /// Counts a refused login; true where it is the last that is borne.
+    fn refuse(&mut self) -> bool {
+        self.refusals += 1;
+        let last = self.refusals >= REFUSALS;
+        if last {
+            self.ended = Some(Ended::TooManyRefusals);
+        }
+        last
+    }
+
+    /// Counts a command in error; true where it is the last that is borne.
+    fn err(&mut self) -> bool {
+        self.errors += 1;
+        let last = self.errors >= ERRORS;
+        if last {
+            self.ended = Some(Ended::TooManyErrors);
+        }
+        last
+    }
+
+    /// These are the last words.
+    fn end(&mut self, words: Vec<u8>, ended: Ended) -> Step<Login, Ended> {
+        self.ended = Some(ended);
+        Step::Write(words)
     }
 }

@@ -4,7 +4,7 @@
 //! blanks, PLAIN and LOGIN in every form seen. Strict where it protects: nothing but a login leads
 //! on, three refusals end the session, and so do twenty bad commands.
 
-use std::{collections::VecDeque, net::Ipv4Addr, net::Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr}; // the addresses; the sockets are std's
 
 use bytes::BytesMut;
 use nom::{
@@ -16,37 +16,30 @@ use nom::{
     sequence::{preceded, terminated},
 };
 
-use super::{ERRORS, Ended, REFUSALS, SmtpOffer};
+use super::{
+    Ended, Offer, Tally,
+    exchange::{Exchange, Turn},
+};
 use crate::mail::{
     Login, Refusal, RefusalKind, Step,
-    sasl::{self, BadResponse},
+    sasl::BadResponse,
     wire::{AUTH_LINE, COMMAND_LINE, Framed, reply, take_line},
 };
 
 /// The server's half of one session before login.
 #[derive(Debug)]
 pub struct Server {
-    offer: SmtpOffer,
+    offer: Offer,
     state: State,
     client_name: Option<String>,
-    refusals: u8,
-    errors: u8,
-    /// Said before the next step reads on.
-    pending: VecDeque<Step<Login, Ended>>,
+    tally: Tally,
 }
 
 #[derive(Debug)]
 enum State {
     Greeting,
     Command,
-    /// The next line is PLAIN's message.
-    Plain,
-    /// The next line is LOGIN's user name.
-    LoginUser,
-    /// The next line is LOGIN's password.
-    LoginPassword {
-        user: String,
-    },
+    Sasl(Exchange),
     /// A login was yielded; the verdict is awaited.
     Judged,
 }
@@ -72,23 +65,21 @@ enum Command<'a> {
 }
 
 impl Server {
-    pub(super) fn new(offer: SmtpOffer) -> Self {
-        let (state, pending) = (State::Greeting, VecDeque::new());
-        Self { offer, state, client_name: None, refusals: 0, errors: 0, pending }
+    pub(super) fn new(offer: Offer) -> Self {
+        Self { offer, state: State::Greeting, client_name: None, tally: Tally::default() }
     }
 
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
-        if let Some(step) = self.pending.pop_front() {
-            return step;
+        if let Some(ended) = self.tally.ended {
+            return Step::Fail(ended);
         }
         match self.state {
             State::Greeting => {
                 self.state = State::Command;
-                let greeting = format!("{} ESMTP mailwicket ready", self.offer.host_name);
-                return Step::Write(reply(220, [greeting.as_str()]));
+                return say(220, &format!("{} ESMTP mailwicket ready", self.offer.host_name));
             }
             State::Judged => return Step::Read,
-            _ => {}
+            State::Command | State::Sasl(_) => {}
         }
         let limit = if matches!(self.state, State::Command) && !is_auth(input) {
             COMMAND_LINE
@@ -101,13 +92,11 @@ impl Server {
             Framed::TooLong => {
                 let code = if limit == AUTH_LINE { "5.5.6" } else { "5.5.2" };
                 let text = format!("{code} Line longer than {limit} octets, closing connection");
-                return self.end(reply(500, [text.as_str()]), Ended::LineTooLong);
+                return self.tally.end(reply(500, [text.as_str()]), Ended::LineTooLong);
             }
         };
         match std::mem::replace(&mut self.state, State::Command) {
-            State::Plain => self.plain(&line),
-            State::LoginUser => self.login_user(&line),
-            State::LoginPassword { user } => self.login_password(user, &line),
+            State::Sasl(exchange) => self.turn(exchange.answer(&line)),
             State::Greeting | State::Command | State::Judged => self.command(&line),
         }
     }
@@ -117,11 +106,9 @@ impl Server {
         let Err(refusal) = verdict else {
             return reply(235, ["2.7.0 Authentication successful"]);
         };
-        self.refusals += 1;
-        if self.refusals < REFUSALS {
+        if !self.tally.refuse() {
             return refused(refusal);
         }
-        self.pending.push_back(Step::Fail(Ended::TooManyRefusals));
         let text = format!("4.7.0 {}; too many refused logins, closing connection", refusal.text);
         reply(421, [text.as_str()])
     }
@@ -146,7 +133,7 @@ impl Server {
                 "2.0.0 Log in with AUTH LOGIN or AUTH PLAIN; all else is answered by the mail server behind",
             ),
             Command::Vrfy => say(252, "2.1.5 Cannot verify a user; log in and send"),
-            Command::Quit => self.end(reply(221, ["2.0.0 Closing connection"]), Ended::Quit),
+            Command::Quit => self.tally.end(reply(221, ["2.0.0 Closing connection"]), Ended::Quit),
             Command::Mail => self.error(
                 530,
                 "5.7.0 Authentication required: log in with AUTH LOGIN or AUTH PLAIN first",
@@ -168,87 +155,37 @@ impl Server {
     }
 
     fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> Step<Login, Ended> {
-        // RFC 4954 section 4: "=" is an initial response of no octets.
-        let initial = initial.map(|response| if response == b"=" { &b""[..] } else { response });
-        if mechanism.eq_ignore_ascii_case(b"PLAIN") {
-            return match initial {
-                Some(response) => self.plain(response),
-                None => self.prompt(State::Plain, ""),
-            };
-        }
-        if mechanism.eq_ignore_ascii_case(b"LOGIN") {
-            return match initial {
-                Some(b"") | None => self.prompt(State::LoginUser, "VXNlcm5hbWU6"), // "Username:"
-                Some(response) => self.login_user(response),
-            };
-        }
-        self.error(504, "5.5.4 Mechanism not supported: use LOGIN or PLAIN")
-    }
-
-    fn plain(&mut self, response: &[u8]) -> Step<Login, Ended> {
-        if cancels(response) {
-            return self.cancelled();
-        }
-        match sasl::plain(response) {
-            Ok((user, password)) => self.judge(user, password),
-            Err(bad) => self.bad(bad),
+        match Exchange::begin(mechanism, initial) {
+            Some(turn) => self.turn(turn),
+            None => self.error(504, "5.5.4 Mechanism not supported: use LOGIN or PLAIN"),
         }
     }
 
-    fn login_user(&mut self, response: &[u8]) -> Step<Login, Ended> {
-        if cancels(response) {
-            return self.cancelled();
-        }
-        match sasl::login_user(response) {
-            Ok(user) => self.prompt(State::LoginPassword { user }, "UGFzc3dvcmQ6"), // "Password:"
-            Err(bad) => self.bad(bad),
-        }
-    }
-
-    fn login_password(&mut self, user: String, response: &[u8]) -> Step<Login, Ended> {
-        if cancels(response) {
-            return self.cancelled();
-        }
-        match sasl::login_password(response) {
-            Ok(password) => self.judge(user, password),
-            Err(bad) => self.bad(bad),
-        }
-    }
-
-    fn judge(&mut self, user: String, password: secrecy::SecretString) -> Step<Login, Ended> {
-        self.state = State::Judged;
-        Step::Done(Login { user, password, client_name: self.client_name.clone() })
-    }
-
-    fn prompt(&mut self, state: State, text: &str) -> Step<Login, Ended> {
-        self.state = state;
-        say(334, text)
-    }
-
-    fn cancelled(&mut self) -> Step<Login, Ended> {
-        self.error(501, "5.0.0 Authentication cancelled") // RFC 4954 section 4
-    }
-
-    fn bad(&mut self, bad: BadResponse) -> Step<Login, Ended> {
-        match bad {
-            BadResponse::Base64 | BadResponse::Form => self.error(501, &format!("5.5.2 {bad}")),
-            BadResponse::User | BadResponse::Authorization => {
+    fn turn(&mut self, turn: Turn) -> Step<Login, Ended> {
+        match turn {
+            Turn::Ask(exchange, challenge) => {
+                self.state = State::Sasl(exchange);
+                say(334, challenge)
+            }
+            Turn::Judge(user, password) => {
+                self.state = State::Judged;
+                Step::Done(Login { user, password, client_name: self.client_name.clone() })
+            }
+            Turn::Cancelled => self.error(501, "5.0.0 Authentication cancelled"), // RFC 4954 section 4
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+                self.error(501, &format!("5.5.2 {bad}"))
+            }
+            Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {
                 self.error(535, &format!("5.7.8 {bad}"))
             }
         }
     }
 
     fn error(&mut self, code: u16, text: &str) -> Step<Login, Ended> {
-        self.errors += 1;
-        if self.errors < ERRORS {
-            return say(code, text);
+        if self.tally.err() {
+            return say(421, "4.7.0 Too many errors, closing connection");
         }
-        self.end(reply(421, ["4.7.0 Too many errors, closing connection"]), Ended::TooManyErrors)
-    }
-
-    fn end(&mut self, words: Vec<u8>, ended: Ended) -> Step<Login, Ended> {
-        self.pending.push_back(Step::Fail(ended));
-        Step::Write(words)
+        say(code, text)
     }
 }
 
@@ -266,11 +203,6 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 
 fn say(code: u16, text: &str) -> Step<Login, Ended> {
     Step::Write(reply(code, [text]))
-}
-
-/// RFC 4954 section 4: a lone `*` cancels.
-fn cancels(response: &[u8]) -> bool {
-    response.trim_ascii() == b"*"
 }
 
 /// Whether a line that is still arriving may be an AUTH command, whose limit is higher.

@@ -1,0 +1,255 @@
+//! IMAP as the client meets it, up to the login: RFC 3501, with SASL-IR (RFC 4959), LITERAL+ (RFC
+//! 7888), ID (RFC 2971) and the response codes of RFC 5530.
+//!
+//! A command is collected whole, literals included, before the grammar sees it; a literal beyond
+//! its limit is refused before an octet of it is read. Capabilities are told in the greeting and
+//! on request, and agree: ours for the login, the upstream's for the rest, because some clients
+//! never ask again after it.
+
+mod command;
+
+use bytes::BytesMut;
+
+use self::command::{Arrived, Arriving, Command, LITERAL};
+use super::{
+    Ended, Offer, Tally,
+    exchange::{Exchange, Turn},
+};
+use crate::mail::{
+    Login, Refusal, RefusalKind, Step,
+    sasl::{self, BadResponse},
+    wire::{AUTH_LINE, Framed, line, take_line},
+};
+
+/// The longest list of capabilities, in octets, so that it fits a reply line.
+const CAPABILITIES: usize = 400;
+/// What the login here needs; the rest is the upstream's.
+const OURS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN";
+/// Capabilities of an upstream that are not passed on before login: what is ours to say, what is
+/// no business of a client here (`LOGINDISABLED`), and a protocol that is not spoken here.
+const NOT_PASSED_ON: [&str; 11] = [
+    "IMAP4",
+    "IMAP4rev1",
+    "IMAP4rev2",
+    "ENABLE",
+    "LITERAL+",
+    "LITERAL-",
+    "SASL-IR",
+    "ID",
+    "STARTTLS",
+    "LOGINDISABLED",
+    "UNAUTHENTICATE",
+];
+
+/// The server's half of one session before login.
+#[derive(Debug)]
+pub struct Server {
+    capabilities: String,
+    state: State,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    /// A command is arriving.
+    Command(Arriving),
+    Sasl {
+        tag: String,
+        exchange: Exchange,
+    },
+    /// A login was yielded; the verdict is awaited.
+    Judged {
+        tag: String,
+    },
+}
+
+impl Server {
+    pub(super) fn new(offer: &Offer) -> Self {
+        let capabilities = capabilities(&offer.extensions);
+        Self { capabilities, state: State::Greeting, tally: Tally::default() }
+    }
+
+    pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
+        if let Some(ended) = self.tally.ended {
+            return Step::Fail(ended);
+        }
+        match std::mem::replace(&mut self.state, State::Command(Arriving::default())) {
+            State::Greeting => {
+                let greeting = format!("* OK [CAPABILITY {}] mailwicket ready", self.capabilities);
+                Step::Write(line(&greeting))
+            }
+            State::Command(arriving) => self.collect(arriving, input),
+            State::Sasl { tag, exchange } => match take_line(input, AUTH_LINE) {
+                Framed::Line(line) => self.turn(tag, exchange.answer(&line)),
+                Framed::Partial => {
+                    self.state = State::Sasl { tag, exchange };
+                    Step::Read
+                }
+                Framed::TooLong => self.too_long(AUTH_LINE),
+            },
+            judged @ State::Judged { .. } => {
+                self.state = judged;
+                Step::Read
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, verdict: Result<(), &Refusal>) -> Vec<u8> {
+        let judged = std::mem::replace(&mut self.state, State::Command(Arriving::default()));
+        let State::Judged { tag } = judged else {
+            return Vec::new(); // there was no login to answer
+        };
+        let Err(refusal) = verdict else {
+            return line(&format!("{tag} OK Logged in"));
+        };
+        let mut words = line(&format!("{tag} NO {}", refused(refusal)));
+        if self.tally.refuse() {
+            words.extend(line("* BYE Too many refused logins, closing connection"));
+        }
+        words
+    }
+
+    pub(super) fn farewell(refusal: &Refusal) -> Vec<u8> {
+        line(&format!("* BYE {}", refused(refusal)))
+    }
+
+    fn collect(&mut self, mut arriving: Arriving, input: &mut BytesMut) -> Step<Login, Ended> {
+        match arriving.collect(input) {
+            Arrived::Whole => self.command(&arriving),
+            Arrived::Partial => {
+                self.state = State::Command(arriving);
+                Step::Read
+            }
+            Arrived::Asks => {
+                self.state = State::Command(arriving);
+                Step::Write(b"+ Ready\r\n".to_vec())
+            }
+            Arrived::LineTooLong(limit) => self.too_long(limit),
+            Arrived::LiteralTooLong { asked } => self.literal_too_long(&arriving, asked),
+        }
+    }
+
+    fn command(&mut self, arrived: &Arriving) -> Step<Login, Ended> {
+        let Some((tag, command)) = arrived.parse() else {
+            return self.bad("*", "A command begins with a tag and a blank");
+        };
+        match command {
+            Command::Capability => {
+                let told = format!("* CAPABILITY {}", self.capabilities);
+                say([told.as_str(), &format!("{tag} OK CAPABILITY completed")])
+            }
+            Command::Noop => say([format!("{tag} OK NOOP completed").as_str()]),
+            Command::Id => {
+                let told = "* ID (\"name\" \"mailwicket\")";
+                say([told, &format!("{tag} OK ID completed")])
+            }
+            Command::Logout => {
+                let words =
+                    [line("* BYE Closing connection"), line(&format!("{tag} OK LOGOUT completed"))];
+                self.tally.end(words.concat(), Ended::Quit)
+            }
+            Command::Login { user, password } => {
+                let user = sasl::bare_user(&user);
+                let turn = match user.and_then(|user| Ok((user, sasl::bare_password(&password)?))) {
+                    Ok((user, password)) => Turn::Judge(user, password),
+                    Err(bad) => Turn::Bad(bad),
+                };
+                self.turn(tag.to_owned(), turn)
+            }
+            Command::Authenticate { mechanism, initial } => {
+                match Exchange::begin(mechanism, initial) {
+                    Some(turn) => self.turn(tag.to_owned(), turn),
+                    None => self.no(tag, "Mechanism not supported: use PLAIN or LOGIN"),
+                }
+            }
+            Command::StartTls => self.bad(tag, "STARTTLS is not offered here"),
+            Command::Malformed => {
+                self.bad(tag, "LOGIN takes user and password, AUTHENTICATE a mechanism")
+            }
+            Command::Other => {
+                self.bad(tag, "Log in first, with LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN")
+            }
+        }
+    }
+
+    fn turn(&mut self, tag: String, turn: Turn) -> Step<Login, Ended> {
+        match turn {
+            Turn::Ask(exchange, challenge) => {
+                self.state = State::Sasl { tag, exchange };
+                say([format!("+ {challenge}").as_str()])
+            }
+            Turn::Judge(user, password) => {
+                self.state = State::Judged { tag };
+                Step::Done(Login { user, password, client_name: None })
+            }
+            Turn::Cancelled => self.bad(&tag, "Authentication cancelled"), // RFC 3501 section 6.2.2
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+                self.bad(&tag, &bad.to_string())
+            }
+            Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {
+                self.no(&tag, &format!("[AUTHENTICATIONFAILED] {bad}"))
+            }
+        }
+    }
+
+    fn bad(&mut self, tag: &str, text: &str) -> Step<Login, Ended> {
+        self.error(&format!("{tag} BAD {text}"))
+    }
+
+    fn no(&mut self, tag: &str, text: &str) -> Step<Login, Ended> {
+        self.error(&format!("{tag} NO {text}"))
+    }
+
+    fn error(&mut self, reply: &str) -> Step<Login, Ended> {
+        if self.tally.err() {
+            return say([reply, "* BYE Too many errors, closing connection"]);
+        }
+        say([reply])
+    }
+
+    fn too_long(&mut self, limit: usize) -> Step<Login, Ended> {
+        let words = line(&format!("* BYE Line longer than {limit} octets, closing connection"));
+        self.tally.end(words, Ended::LineTooLong)
+    }
+
+    /// A client that waits to be asked hears no and goes on; one that does not is already sending
+    /// (RFC 7888 section 4).
+    fn literal_too_long(&mut self, arrived: &Arriving, asked: bool) -> Step<Login, Ended> {
+        let text = format!("Literal longer than {LITERAL} octets");
+        if asked {
+            return self.bad(arrived.tag().unwrap_or("*"), &text);
+        }
+        self.tally.end(line(&format!("* BYE {text}, closing connection")), Ended::LiteralTooLong)
+    }
+}
+
+/// Response code and words of a refusal (RFC 5530).
+fn refused(refusal: &Refusal) -> String {
+    let code = match refusal.kind {
+        RefusalKind::Credentials => "[AUTHENTICATIONFAILED] ",
+        RefusalKind::Unavailable | RefusalKind::ShuttingDown => "[UNAVAILABLE] ",
+        RefusalKind::Busy => "[LIMIT] ",
+        RefusalKind::Deadline | RefusalKind::NotAllowed => "",
+    };
+    format!("{code}{}", refusal.text)
+}
+
+/// What is offered here: our own, and of the upstream what there is room for.
+fn capabilities(upstream: &[String]) -> String {
+    let mut offered = OURS.to_owned();
+    for capability in upstream {
+        let ours = NOT_PASSED_ON.iter().any(|ours| ours.eq_ignore_ascii_case(capability))
+            || capability.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH="));
+        let legal = !capability.is_empty() && capability.bytes().all(command::is_astring_octet);
+        if legal && !ours && offered.len() + 1 + capability.len() <= CAPABILITIES {
+            offered.push(' ');
+            offered.push_str(capability);
+        }
+    }
+    offered
+}
+
+fn say<const N: usize>(lines: [&str; N]) -> Step<Login, Ended> {
+    Step::Write(lines.into_iter().flat_map(line).collect())
+}

@@ -1,0 +1,242 @@
+//! POP3 as the client meets it, up to the login: RFC 1939, CAPA of RFC 2449, AUTH of RFC 5034, the
+//! response codes of RFC 3206.
+//!
+//! USER and PASS as well as SASL, all of it pipelined where a client likes. The greeting has no
+//! timestamp, so that no client tries APOP: a digest of the password is of no use here.
+
+use bytes::BytesMut;
+use nom::{
+    IResult, Parser,
+    branch::alt,
+    bytes::complete::{tag_no_case, take_while1},
+    character::complete::{char, space0, space1},
+    combinator::{all_consuming, map, opt, rest},
+    sequence::{preceded, terminated},
+};
+
+use super::{
+    Ended, Offer, Tally,
+    exchange::{Exchange, Turn},
+};
+use crate::mail::{
+    Login, Refusal, RefusalKind, Step,
+    sasl::{self, BadResponse},
+    wire::{AUTH_LINE, COMMAND_LINE, Framed, line, take_line},
+};
+
+/// The server's half of one session before login.
+#[derive(Debug)]
+pub struct Server {
+    offer: Offer,
+    state: State,
+    /// The name that USER gave; it waits for PASS, whatever comes between.
+    user: Option<String>,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Command,
+    Sasl(Exchange),
+    /// A login was yielded; the verdict is awaited.
+    Judged,
+}
+
+/// A command line, as far as it matters before login.
+enum Command<'a> {
+    Capa,
+    User(&'a [u8]),
+    Pass(&'a [u8]),
+    /// AUTH without a mechanism asks for a list of them, as servers before RFC 5034 gave it.
+    Mechanisms,
+    Auth {
+        mechanism: &'a [u8],
+        initial: Option<&'a [u8]>,
+    },
+    Apop,
+    StartTls,
+    Noop,
+    Quit,
+    /// A command that needs a login first.
+    Transaction,
+    Unknown,
+}
+
+impl Server {
+    pub(super) fn new(offer: Offer) -> Self {
+        Self { offer, state: State::Greeting, user: None, tally: Tally::default() }
+    }
+
+    pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
+        if let Some(ended) = self.tally.ended {
+            return Step::Fail(ended);
+        }
+        match self.state {
+            State::Greeting => {
+                self.state = State::Command;
+                return say(["+OK mailwicket POP3 ready"]);
+            }
+            State::Judged => return Step::Read,
+            State::Command | State::Sasl(_) => {}
+        }
+        let limit = if matches!(self.state, State::Command) && !is_auth(input) {
+            COMMAND_LINE
+        } else {
+            AUTH_LINE
+        };
+        let line = match take_line(input, limit) {
+            Framed::Line(line) => line,
+            Framed::Partial => return Step::Read,
+            Framed::TooLong => {
+                let text = format!("-ERR Line longer than {limit} octets, closing connection");
+                return self.tally.end(reply([&text]), Ended::LineTooLong);
+            }
+        };
+        match std::mem::replace(&mut self.state, State::Command) {
+            State::Sasl(exchange) => self.turn(exchange.answer(&line)),
+            State::Greeting | State::Command | State::Judged => self.command(&line),
+        }
+    }
+
+    pub(super) fn answer(&mut self, verdict: Result<(), &Refusal>) -> Vec<u8> {
+        self.state = State::Command;
+        let Err(refusal) = verdict else {
+            return reply(["+OK Logged in"]);
+        };
+        if !self.tally.refuse() {
+            return Self::farewell(refusal);
+        }
+        reply([&format!("{}; too many refused logins, closing connection", refused(refusal))])
+    }
+
+    pub(super) fn farewell(refusal: &Refusal) -> Vec<u8> {
+        reply([&refused(refusal)])
+    }
+
+    fn command(&mut self, line: &[u8]) -> Step<Login, Ended> {
+        match command(line) {
+            Command::Capa => self.capa(),
+            Command::User(name) => match sasl::bare_user(name) {
+                Ok(user) => {
+                    self.user = Some(user);
+                    say(["+OK"])
+                }
+                Err(bad) => self.error(&format!("-ERR [AUTH] {bad}")),
+            },
+            Command::Pass(password) => match (self.user.take(), sasl::bare_password(password)) {
+                (Some(user), Ok(password)) => self.turn(Turn::Judge(user, password)),
+                (None, _) => self.error("-ERR USER comes before PASS"),
+                (_, Err(bad)) => self.turn(Turn::Bad(bad)),
+            },
+            Command::Mechanisms => say(["+OK", "PLAIN", "LOGIN", "."]),
+            Command::Auth { mechanism, initial } => match Exchange::begin(mechanism, initial) {
+                Some(turn) => self.turn(turn),
+                None => self.error("-ERR Mechanism not supported: use PLAIN or LOGIN"),
+            },
+            Command::Apop => self.error("-ERR APOP is not supported: use USER and PASS"),
+            Command::StartTls => self.error("-ERR STLS is not offered here"),
+            Command::Noop => say(["+OK"]),
+            Command::Quit => self.tally.end(reply(["+OK Closing connection"]), Ended::Quit),
+            Command::Transaction => self.error("-ERR Log in first, with USER and PASS"),
+            Command::Unknown => self.error("-ERR Command not recognized"),
+        }
+    }
+
+    fn capa(&self) -> Step<Login, Ended> {
+        let offered = self.offer.extensions.iter().map(String::as_str);
+        let ours = ["USER", "SASL PLAIN LOGIN", "RESP-CODES", "AUTH-RESP-CODE"];
+        let lines = ["+OK"].into_iter().chain(offered).chain(ours).chain(["."]);
+        Step::Write(lines.flat_map(line).collect())
+    }
+
+    fn turn(&mut self, turn: Turn) -> Step<Login, Ended> {
+        match turn {
+            Turn::Ask(exchange, challenge) => {
+                self.state = State::Sasl(exchange);
+                say([format!("+ {challenge}").as_str()])
+            }
+            Turn::Judge(user, password) => {
+                self.state = State::Judged;
+                Step::Done(Login { user, password, client_name: None })
+            }
+            Turn::Cancelled => self.error("-ERR Authentication cancelled"), // RFC 5034 section 4
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+                self.error(&format!("-ERR {bad}"))
+            }
+            Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {
+                self.error(&format!("-ERR [AUTH] {bad}"))
+            }
+        }
+    }
+
+    fn error(&mut self, text: &str) -> Step<Login, Ended> {
+        if self.tally.err() {
+            return say(["-ERR Too many errors, closing connection"]);
+        }
+        say([text])
+    }
+}
+
+/// Status, response code and words of a refusal (RFC 2449 section 8, RFC 3206).
+fn refused(refusal: &Refusal) -> String {
+    let code = match refusal.kind {
+        RefusalKind::Credentials => "[AUTH]",
+        RefusalKind::Unavailable | RefusalKind::ShuttingDown | RefusalKind::Deadline => {
+            "[SYS/TEMP]"
+        }
+        RefusalKind::Busy => "[IN-USE]",
+        RefusalKind::NotAllowed => "[SYS/PERM]",
+    };
+    format!("-ERR {code} {}", refusal.text)
+}
+
+fn say<const N: usize>(lines: [&str; N]) -> Step<Login, Ended> {
+    Step::Write(reply(lines))
+}
+
+fn reply<const N: usize>(lines: [&str; N]) -> Vec<u8> {
+    lines.into_iter().flat_map(line).collect()
+}
+
+/// Whether a line that is still arriving may be an AUTH command, whose limit is higher.
+fn is_auth(input: &[u8]) -> bool {
+    input.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
+}
+
+fn command(line: &[u8]) -> Command<'_> {
+    let parsed: IResult<_, _> = all_consuming(alt((pass, auth, other))).parse(line);
+    parsed.map_or(Command::Unknown, |(_, command)| command)
+}
+
+/// `"PASS" SP string`: one argument, all of it, blanks too (RFC 1939 section 7).
+fn pass(line: &[u8]) -> IResult<&[u8], Command<'_>> {
+    preceded((tag_no_case("PASS"), char(' ')), rest).map(Command::Pass).parse(line)
+}
+
+/// `"AUTH" [SP mechanism [SP (initial-response / "=")]]` (RFC 5034 section 4)
+fn auth(line: &[u8]) -> IResult<&[u8], Command<'_>> {
+    let word = || preceded(space1, take_while1(|octet: u8| octet.is_ascii_graphic()));
+    let named =
+        map((word(), opt(word())), |(mechanism, initial)| Command::Auth { mechanism, initial });
+    let arguments = map(opt(named), |named| named.unwrap_or(Command::Mechanisms));
+    terminated(preceded(tag_no_case("AUTH"), arguments), space0).parse(line)
+}
+
+/// A keyword and whatever follows it (RFC 1939 section 3).
+fn other(line: &[u8]) -> IResult<&[u8], Command<'_>> {
+    let (arguments, verb) = take_while1(|octet: u8| octet.is_ascii_graphic()).parse(line)?;
+    let command = match verb.to_ascii_uppercase().as_slice() {
+        b"USER" => Command::User(arguments.trim_ascii()),
+        b"CAPA" => Command::Capa,
+        b"APOP" => Command::Apop,
+        b"STLS" => Command::StartTls,
+        b"NOOP" => Command::Noop,
+        b"QUIT" => Command::Quit,
+        b"STAT" | b"LIST" | b"RETR" | b"DELE" | b"RSET" | b"TOP" | b"UIDL" | b"LAST" => {
+            Command::Transaction
+        }
+        _ => Command::Unknown,
+    };
+    Ok((&[], command))
+}

@@ -1,0 +1,60 @@
+//! What is heard of a relayed session, and said of its end.
+//!
+//! The bytes are copied whatever is heard. Only IMAP is listened to: it alone tells of a mailbox
+//! that cannot be opened after a login that was good, and of a token that has run out. Must never
+//! log what it hears.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::{
+    advice,
+    config::{Account, Grant},
+    mail::{
+        Protocol,
+        client::notice::{Goodbye, Observer},
+    },
+    net::relay::End,
+};
+
+/// Listens to one relayed session.
+pub(super) struct Hearing {
+    observer: Option<Observer>,
+    account: Arc<Account>,
+}
+
+impl Hearing {
+    pub(super) fn of(protocol: Protocol, account: &Arc<Account>) -> Self {
+        let observer = (protocol == Protocol::Imap).then(Observer::default);
+        Self { observer, account: Arc::clone(account) }
+    }
+
+    /// Hears what the upstream says.
+    pub(super) fn hear(&mut self, octets: &[u8]) {
+        if self.observer.as_mut().is_some_and(|observer| observer.hear(octets)) {
+            let by_app = matches!(self.account.entra.grant, Grant::ClientCredentials { .. });
+            let advice = advice::not_connected(by_app);
+            warn!(
+                event = "not_connected",
+                error = advice.code,
+                cause = advice.cause,
+                remedy = advice.remedy,
+                "logged in, but the mailbox cannot be opened",
+            );
+        }
+    }
+
+    /// How the session ended, for the log.
+    pub(super) fn ended(&self, end: &End) -> String {
+        match self.observer.as_ref().and_then(Observer::goodbye) {
+            Some(Goodbye::TokenExpired) => {
+                "access token expired, as it does after an hour or so; the client logs in again"
+                    .to_owned()
+            }
+            Some(Goodbye::Idle) => "idle, ended by the server".to_owned(),
+            Some(Goodbye::AfterError) => "ended by the server after an error".to_owned(),
+            None => end.to_string(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Whom a typed user name means: `user`, or `user\shared` for a mailbox that somebody else owns.
+//!
+//! Exchange took that form for years, and old clients still send it. Whether the user may open the
+//! shared mailbox is Exchange's to judge where the token is the user's own. A token of an app opens
+//! what the app may open, so there nobody gets further than with a login of the account itself.
+//! Must never know passwords or tokens.
+
+use std::sync::Arc;
+
+use super::gate::Gate;
+use crate::{
+    config::{Account, Grant},
+    mail::Protocol,
+};
+
+/// A user, and the mailbox meant where it is another's.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Person {
+    /// Who logs in.
+    pub(super) user: String,
+    /// The mailbox that was typed behind the user.
+    shared: Option<String>,
+}
+
+/// The user may log in, but not to that mailbox.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NotTheirs;
+
+impl Person {
+    /// Understands a typed name. What an account is called as a whole is nobody's shared mailbox;
+    /// nor is the `user` of `DOMAIN\user`.
+    pub(super) fn of(typed: &str, gate: &Gate) -> Self {
+        let alone = || Self { user: typed.to_owned(), shared: None };
+        if gate.names(typed) {
+            return alone();
+        }
+        let Some((user, shared)) = typed.split_once(['\\', '/']) else {
+            return alone();
+        };
+        let known = user.contains('@') || gate.names(user);
+        if user.is_empty() || shared.is_empty() || !known {
+            return alone();
+        }
+        let shared = match user.rsplit_once('@') {
+            Some((_, domain)) if !shared.contains('@') => format!("{shared}@{domain}"),
+            _ => shared.to_owned(),
+        };
+        Self { user: user.to_owned(), shared: Some(shared) }
+    }
+
+    /// Whose mailbox XOAUTH2 names.
+    pub(super) fn mailbox<'a>(
+        &'a self,
+        account: &'a Arc<Account>,
+        protocol: Protocol,
+        gate: &Gate,
+    ) -> Result<&'a str, NotTheirs> {
+        let own = account.mailbox.for_protocol(protocol).unwrap_or(&self.user);
+        let Some(shared) = self.shared.as_deref() else {
+            return Ok(own);
+        };
+        match account.entra.grant {
+            // Measured: 535 as the shared mailbox, 235 as its delegate, who then sends as it.
+            Grant::Password { .. } if protocol == Protocol::Smtp => Ok(own),
+            Grant::Password { .. } => Ok(shared),
+            Grant::ClientCredentials { .. } => {
+                let mailbox = &account.mailbox;
+                let set = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
+                let is_set = set.into_iter().flatten().any(|set| set.eq_ignore_ascii_case(shared));
+                let covered = gate.account_for(&shared.to_ascii_lowercase());
+                let is_same = covered.is_some_and(|covered| Arc::ptr_eq(covered, account));
+                if is_set || is_same { Ok(shared) } else { Err(NotTheirs) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{EntraApp, Mailbox, UserPattern};
+
+    fn account(user: UserPattern, grant: Grant, imap: Option<&str>) -> Arc<Account> {
+        let entra = Arc::new(EntraApp {
+            name: "contoso".to_owned(),
+            tenant: "contoso.example".to_owned(),
+            client_id: "app".to_owned(),
+            grant,
+            authority: "https://localhost".to_owned(),
+            scope: "scope".to_owned(),
+            token_expiry_margin: Duration::from_secs(600),
+        });
+        let mailbox = Mailbox { imap: imap.map(str::to_owned), ..Mailbox::default() };
+        Arc::new(Account { user, password_hash: None, mailbox, entra })
+    }
+
+    fn gate() -> Gate {
+        let exact = |name: &str| UserPattern::Exact(name.to_owned());
+        let app = || Grant::ClientCredentials { secret: "secret".into() };
+        let by_password = || Grant::Password { secret: None };
+        Gate::new(vec![
+            account(exact("ann@contoso.com"), by_password(), None),
+            account(exact("scan"), app(), Some("scanner@contoso.com")),
+            account(exact("corp\\legacy"), app(), Some("legacy@contoso.com")),
+            account(exact("ceo@contoso.com"), app(), None),
+            account(UserPattern::Domain("contoso.com".to_owned()), app(), None),
+        ])
+    }
+
+    #[test]
+    fn a_typed_name_is_a_user_and_perhaps_a_shared_mailbox() {
+        let gate = gate();
+        let rows = [
+            ("ann@contoso.com", "ann@contoso.com", None),
+            ("ann@contoso.com\\info@contoso.com", "ann@contoso.com", Some("info@contoso.com")),
+            ("ann@contoso.com/info@contoso.com", "ann@contoso.com", Some("info@contoso.com")),
+            ("ann@contoso.com\\info", "ann@contoso.com", Some("info@contoso.com")),
+            ("Ann@contoso.com/info", "Ann@contoso.com", Some("info@contoso.com")),
+            ("scan/info@contoso.com", "scan", Some("info@contoso.com")),
+            ("CORP\\legacy", "CORP\\legacy", None),
+            ("CORP\\ann", "CORP\\ann", None),
+            ("CORP\\ann@contoso.com", "CORP\\ann@contoso.com", None),
+            ("ann@contoso.com/", "ann@contoso.com/", None),
+            ("\\info", "\\info", None),
+        ];
+        let mut ran = 0;
+        for (typed, user, shared) in rows {
+            let expected = Person { user: user.to_owned(), shared: shared.map(str::to_owned) };
+            assert_eq!(Person::of(typed, &gate), expected, "{typed}");
+            ran += 1;
+        }
+        assert_eq!(ran, 11);
+    }
+
+    #[test]
+    fn an_apps_token_opens_nothing_that_the_account_itself_does_not() {
+        let gate = gate();
+        let rows = [
+            // A user's own token: Exchange judges, and SMTP wants the delegate.
+            ("ann@contoso.com/info", Protocol::Imap, Ok("info@contoso.com")),
+            ("ann@contoso.com/ceo", Protocol::Pop3, Ok("ceo@contoso.com")),
+            ("ann@contoso.com/info", Protocol::Smtp, Ok("ann@contoso.com")),
+            ("ann@contoso.com", Protocol::Imap, Ok("ann@contoso.com")),
+            // The app's token: what the same account covers, or is set to.
+            ("bob@contoso.com/info", Protocol::Imap, Ok("info@contoso.com")),
+            ("bob@contoso.com/ceo", Protocol::Imap, Err(NotTheirs)),
+            ("bob@contoso.com/ann", Protocol::Imap, Err(NotTheirs)),
+            ("bob@contoso.com/x@fabrikam.com", Protocol::Imap, Err(NotTheirs)),
+            ("scan/Scanner@contoso.com", Protocol::Pop3, Ok("Scanner@contoso.com")),
+            ("scan/info@contoso.com", Protocol::Pop3, Err(NotTheirs)),
+            ("scan", Protocol::Imap, Ok("scanner@contoso.com")),
+            ("scan", Protocol::Pop3, Ok("scan")),
+        ];
+        let mut ran = 0;
+        for (typed, protocol, expected) in rows {
+            let person = Person::of(typed, &gate);
+            let account = gate.account_for(&person.user.to_ascii_lowercase()).unwrap();
+            assert_eq!(person.mailbox(account, protocol, &gate), expected, "{typed} {protocol}");
+            ran += 1;
+        }
+        assert_eq!(ran, 12);
+    }
+}
