@@ -4,6 +4,7 @@
 
 mod canary;
 mod floors;
+mod imap_differential;
 mod smtp;
 mod stage;
 mod tls_pair;
