@@ -1,0 +1,7 @@
+//! What an IMAP client may send to the server role.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mailwicket::mail::Protocol;
+
+fuzz_target!(|data: &[u8]| mailwicket_fuzz::to_server(Protocol::Imap, data));
