@@ -408,14 +408,15 @@ fn the_shipped_file_is_valid_and_so_is_every_line_behind_a_hash() {
         .map(|line| {
             let key = line.strip_prefix("# ").filter(|rest| {
                 let word = rest.split(" = ").next().unwrap_or_default().trim();
-                let is_key = word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+                let is_key =
+                    word.bytes().all(|octet| octet.is_ascii_lowercase() || b"_3".contains(&octet));
                 rest.starts_with('[') || (rest.contains(" = ") && is_key)
             });
             woken += usize::from(key.is_some());
             key.unwrap_or(line)
         })
         .collect();
-    assert_eq!(woken, 22);
+    assert_eq!(woken, 26);
     let config = parse("proxy.toml", &full.join("\n"), folder.path(), &environment).unwrap();
     assert_eq!(config.limits.smtp_idle_timeout, Limits::default().smtp_idle_timeout);
     assert_eq!(config.limits.login_timeout, Limits::default().login_timeout);
