@@ -13,11 +13,14 @@
 
 mod connect_proxy;
 mod entra;
+mod exchange_auth;
+mod frontend;
 #[cfg(test)]
 mod kit;
 mod moment;
 mod smtp;
 mod tls;
+mod wire;
 pub mod world;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::sandbox::kit::{SCOPE, app_form, http, post, start};
 use crate::sandbox::world::contoso::{
-    APP_ID, APP_OBJECT_ID, APP_SECRET, PASSWORD, PUBLIC_APP_ID, TENANT_DOMAIN, TENANT_ID,
+    APP_ID, APP_OBJECT_ID, APP_ROLES, APP_SECRET, PASSWORD, PUBLIC_APP_ID, TENANT_DOMAIN, TENANT_ID,
 };
 use crate::sandbox::world::{AppSecret, TokenFault};
 
@@ -43,7 +43,7 @@ async fn an_app_token_has_its_claims_headers_and_size() {
         assert!((1590..=2410).contains(&octets), "{octets}");
         let claims = claims(&json);
         assert_eq!(claims["aud"], "https://outlook.office365.com");
-        assert_eq!(claims["roles"], serde_json::json!(["SMTP.SendAsApp"]));
+        assert_eq!(claims["roles"], serde_json::json!(APP_ROLES));
         assert_eq!(claims["tid"], TENANT_ID);
         assert_eq!(claims["appid"], APP_ID);
         assert_eq!(claims["oid"], APP_OBJECT_ID);
@@ -125,7 +125,7 @@ async fn every_refusal_has_its_status_error_and_code() {
         (t, user("scanner").replace(PUBLIC_APP_ID, "plain"), 400, "invalid_grant", 65_001),
         (
             t,
-            user("scanner").replace("SMTP.Send", "IMAP.AccessAsUser.All"),
+            user("scanner").replace("SMTP.Send", "EWS.AccessAsUser.All"),
             400,
             "invalid_grant",
             65_001,

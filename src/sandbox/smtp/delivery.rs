@@ -1,9 +1,10 @@
 //! MAIL, RCPT, DATA and BDAT. The message comes in, and only then shows whether the mailbox may send it.
 
+use crate::sandbox::exchange_auth;
 use crate::sandbox::smtp::message::{Envelope, Unstuffer};
 use crate::sandbox::smtp::replies::{self, Voice};
-use crate::sandbox::smtp::wire::Silence;
-use crate::sandbox::smtp::{Next, Session, Told, auth};
+use crate::sandbox::smtp::{Next, Session, Told};
+use crate::sandbox::wire::Silence;
 use crate::sandbox::world::{Message, SmtpFault, Speaker};
 
 /// Documented default for one message.
@@ -164,7 +165,7 @@ impl Session {
         let denied = [Some(envelope.from.as_str()), author.as_deref()]
             .into_iter()
             .flatten()
-            .find(|from| !from.is_empty() && !auth::may_send_as(world, &mailbox, from));
+            .find(|from| !from.is_empty() && !exchange_auth::may_send_as(world, &mailbox, from));
         let reply = if !principal.may_open {
             voice.logon_failure()
         } else if let Some(from) = denied {

@@ -4,16 +4,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::sandbox::smtp::auth::{self, Principal};
+use crate::sandbox::exchange_auth::{self, Principal, Refusal, Service};
 use crate::sandbox::smtp::replies;
-use crate::sandbox::smtp::wire::Silence;
 use crate::sandbox::smtp::{Next, Session, Told};
+use crate::sandbox::wire::Silence;
 use crate::sandbox::world::SmtpFault;
 
 /// The longest inline AUTH line that Postfix takes, in octets.
 const POSTFIX_LINE: usize = 2048;
 
-type Judged = Result<Result<Principal, &'static str>, Silence>;
+type Judged = Result<Result<Principal, Refusal>, Silence>;
 
 impl Session {
     pub(super) async fn auth(&mut self, argument: &str) -> Told {
@@ -66,6 +66,7 @@ impl Session {
                 self.reply(replies::AUTHENTICATED).await
             }
             Err(refusal) => {
+                let refusal = replies::refusal(refusal);
                 self.refusal = Some(refusal);
                 self.tarpit().await;
                 self.auth_failed(&self.voice.error(refusal)).await
@@ -79,12 +80,12 @@ impl Session {
             None => match self.ask("", "<token>").await? {
                 Some(response) => response,
                 // RFC 4954 wants 501 here; one implementer has noted 535 at Exchange Online.
-                None => return Ok(Err(replies::BAD_TOKEN)),
+                None => return Ok(Err(Refusal::BadToken)),
             },
         };
-        let verdict = auth::by_token(&self.world, &response);
+        let verdict = exchange_auth::by_token(&self.world, Service::Submission, &response);
         let verdict = match verdict {
-            Ok(_) if self.world.strikes(SmtpFault::RejectToken) => Err(replies::BAD_TOKEN),
+            Ok(_) if self.world.strikes(SmtpFault::RejectToken) => Err(Refusal::BadToken),
             verdict => verdict,
         };
         if verdict.is_err() && self.world.strikes(SmtpFault::ErrorChallenge) {
@@ -101,12 +102,12 @@ impl Session {
             None => self.ask("VXNlcm5hbWU6", "<user>").await?,
         };
         let Some(user) = user else {
-            return Ok(Err(replies::BAD_TOKEN));
+            return Ok(Err(Refusal::BadToken));
         };
         let Some(password) = self.ask("UGFzc3dvcmQ6", "<password>").await? else {
-            return Ok(Err(replies::BAD_TOKEN));
+            return Ok(Err(Refusal::BadToken));
         };
-        Ok(auth::by_password(&self.world, &user, &password))
+        Ok(exchange_auth::by_password(&self.world, &user, &password))
     }
 
     /// Sends a challenge and reads the answer, which the transcript knows as `masked`; none where

@@ -1,15 +1,13 @@
 //! Exchange Online's submission server: greeting, STARTTLS, XOAUTH2, envelope and message
 //! (RFC 5321, 3207, 4954, 3030), in the order and with the words of the real one.
 //!
-//! This file is the dialogue; [`login`] is its AUTH and [`auth`] decides who may log in,
-//! [`delivery`] takes the envelope and the message in, [`replies`] has the words.
+//! This file is the dialogue; [`login`] is its AUTH, [`delivery`] takes the envelope and the message
+//! in, [`replies`] has the words.
 
-mod auth;
 mod delivery;
 mod login;
 mod message;
 mod replies;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -24,10 +22,10 @@ use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use crate::sandbox::Profile;
-use crate::sandbox::smtp::auth::Principal;
+use crate::sandbox::exchange_auth::Principal;
 use crate::sandbox::smtp::message::Envelope;
 use crate::sandbox::smtp::replies::Voice;
-use crate::sandbox::smtp::wire::{Silence, Wire};
+use crate::sandbox::wire::{Silence, Wire};
 use crate::sandbox::world::{Fault, SmtpFault, Speaker, World};
 
 /// The submission server.

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use crate::sandbox::Profile;
+use crate::sandbox::exchange_auth::Refusal;
+use crate::sandbox::frontend::Frontend;
 use crate::sandbox::moment::{Moment, random_hex};
 
 pub(super) const STARTTLS_READY: &str = "220 2.0.0 SMTP server ready";
@@ -50,14 +52,26 @@ pub(super) const LINE_TOO_LONG: &str = "500 5.5.2 Line too long";
 /// Not known for Exchange Online; RFC 5321 section 4.5.3.1.10.
 pub(super) const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients";
 
-pub(super) const BAD_TOKEN: &str = "535 5.7.3 Authentication unsuccessful";
-pub(super) const MAILBOX_OFF: &str = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.";
-pub(super) const TENANT_OFF: &str = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
-pub(super) const BASIC_OFF: &str =
+const BAD_TOKEN: &str = "535 5.7.3 Authentication unsuccessful";
+const MAILBOX_OFF: &str = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.";
+const TENANT_OFF: &str = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
+const BASIC_OFF: &str =
     "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.";
-pub(super) const WRONG_PASSWORD: &str =
+const WRONG_PASSWORD: &str =
     "535 5.7.139 Authentication unsuccessful, the user credentials were incorrect.";
-pub(super) const CRITERIA: &str = "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully. Contact your administrator.";
+const CRITERIA: &str = "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully. Contact your administrator.";
+
+/// The words for a refused AUTH, still without the suffix.
+pub(super) fn refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::BadToken => BAD_TOKEN,
+        Refusal::MailboxOff => MAILBOX_OFF,
+        Refusal::TenantOff => TENANT_OFF,
+        Refusal::BasicOff => BASIC_OFF,
+        Refusal::WrongPassword => WRONG_PASSWORD,
+        Refusal::Criteria => CRITERIA,
+    }
+}
 
 // All below get `[Hostname=...]`.
 pub(super) const CONCURRENT: &str = "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information.";
@@ -77,11 +91,11 @@ pub(super) struct Voice {
 
 impl Voice {
     pub(super) fn new(profile: Profile, clock_offset: i64) -> Self {
-        let number = random_hex(2).to_uppercase();
+        let Frontend { outside, inside } = Frontend::any();
         Self {
             profile,
-            frontend: format!("AM0PR{number}CA.outlook.office365.com"),
-            backend: format!("AM9PR{number}MB.eurprd04.prod.outlook.com"),
+            frontend: outside,
+            backend: inside,
             id: format!("08DE{}", random_hex(6).to_uppercase()),
             clock_offset,
         }

@@ -8,7 +8,7 @@ use crate::sandbox::world::directory::{
 pub const TENANT_ID: &str = "9c7f2a4e-51d3-4b8a-8f0e-2d6b1c3a5e70";
 /// The domain by which configurations name the tenant.
 pub const TENANT_DOMAIN: &str = "contoso.onmicrosoft.com";
-/// The confidential app: client credentials, `SMTP.SendAsApp`.
+/// The confidential app: client credentials, [`APP_ROLES`].
 pub const APP_ID: &str = "1b2e6f0c-7a44-4c1d-9d35-0f8e5a6b7c81";
 /// Its client secret.
 pub const APP_SECRET: &str = "sbx8Q~contoso.client.secret.value.4demo-7Hq";
@@ -16,16 +16,25 @@ pub const APP_SECRET: &str = "sbx8Q~contoso.client.secret.value.4demo-7Hq";
 pub const APP_OBJECT_ID: &str = "6d0b4b0e-3f52-4c6e-a9a1-7be2f1d09c42";
 /// The public app: ROPC without a secret.
 pub const PUBLIC_APP_ID: &str = "c4d5e6f7-0a1b-4c2d-8e3f-4a5b6c7d8e92";
+/// What the confidential app may do in its own name.
+pub const APP_ROLES: [&str; 3] = ["SMTP.SendAsApp", "IMAP.AccessAsApp", "POP.AccessAsApp"];
+/// What both apps may do in the name of a user.
+pub const SCOPES: [&str; 3] = ["SMTP.Send", "IMAP.AccessAsUser.All", "POP.AccessAsUser.All"];
+/// The shared mailbox: no user of its own; the app and `erp` have `FullAccess`.
+pub const SHARED_MAILBOX: &str = "info@contoso.com";
 /// The password of every user whose line below names no other.
 pub const PASSWORD: &str = "Sandbox-Passw0rd!";
 
 /// Users by name, and what stands in their way.
-const USERS: [(&str, Standing); 12] = [
+const USERS: [(&str, Standing); 15] = [
     ("scanner", Standing::Fine),
     ("erp", Standing::Fine),
     ("disabled", Standing::Fine),
     ("norights", Standing::Fine),
     ("blocked", Standing::Fine),
+    ("smtponly", Standing::Fine),
+    ("throttled", Standing::Fine),
+    ("unavailable", Standing::Fine),
     ("mfa", Standing::MfaRequired),
     ("enrol", Standing::MfaEnrolment),
     ("locked", Standing::Locked),
@@ -36,8 +45,9 @@ const USERS: [(&str, Standing); 12] = [
 ];
 
 /// `scanner` and `erp` work with both apps; `disabled` has SMTP AUTH off; the app has no right on
-/// `norights`; Conditional Access refuses `blocked` at Exchange; the other names say what stands
-/// in the way at Entra. All are at `@contoso.com` with [`PASSWORD`].
+/// `norights`; Conditional Access refuses `blocked` at Exchange; `smtponly` has IMAP and POP off;
+/// to IMAP and POP3 `throttled` and `unavailable` are what their names say; the other names say
+/// what stands in the way at Entra. [`SHARED_MAILBOX`] is there besides. All are at `@contoso.com` with [`PASSWORD`].
 pub(super) fn directory() -> Directory {
     let upn = |name: &str| format!("{name}@contoso.com");
     let mailbox = |name: &str| Mailbox {
@@ -46,6 +56,15 @@ pub(super) fn directory() -> Directory {
         full_access: if name == "norights" { vec![] } else { vec![APP_OBJECT_ID.to_owned()] },
         send_as: if name == "erp" { vec![upn("invoices")] } else { vec![] },
         access_blocked: name == "blocked",
+        imap_disabled: name == "smtponly",
+        pop_disabled: name == "smtponly",
+        throttled: name == "throttled",
+        unavailable: name == "unavailable",
+        ..Mailbox::default()
+    };
+    let shared = Mailbox {
+        address: SHARED_MAILBOX.to_owned(),
+        full_access: vec![APP_OBJECT_ID.to_owned(), upn("erp")],
         ..Mailbox::default()
     };
     let user = |(number, (name, standing)): (usize, &(&str, Standing))| User {
@@ -72,8 +91,8 @@ pub(super) fn directory() -> Directory {
                     AppSecret { value: APP_SECRET.to_owned(), expired: false },
                     AppSecret { value: format!("{APP_SECRET}-of-last-year"), expired: true },
                 ],
-                roles: vec!["SMTP.SendAsApp".to_owned()],
-                scopes: vec!["SMTP.Send".to_owned()],
+                roles: APP_ROLES.map(str::to_owned).to_vec(),
+                scopes: SCOPES.map(str::to_owned).to_vec(),
                 known_to_exchange: true,
                 ..App::default()
             },
@@ -83,11 +102,11 @@ pub(super) fn directory() -> Directory {
                 object_id: "f1a2b3c4-d5e6-4f70-8a91-b2c3d4e5f6a7".to_owned(),
                 name: "Contoso mail sign-in".to_owned(),
                 public: true,
-                scopes: vec!["SMTP.Send".to_owned()],
+                scopes: SCOPES.map(str::to_owned).to_vec(),
                 ..App::default()
             },
         ],
         users: USERS.iter().enumerate().map(user).collect(),
-        mailboxes: USERS.iter().map(|(name, _)| mailbox(name)).collect(),
+        mailboxes: USERS.iter().map(|(name, _)| mailbox(name)).chain([shared]).collect(),
     }
 }

@@ -106,12 +106,21 @@ pub enum Standing {
 }
 
 /// A mailbox.
+#[allow(clippy::struct_excessive_bools)] // switches that an administrator sets one by one
 #[derive(Clone, Default)]
 pub struct Mailbox {
     /// The primary address.
     pub address: String,
     /// `Set-CASMailbox -SmtpClientAuthenticationDisabled`; where set it beats the tenant's switch.
     pub smtp_auth_disabled: Option<bool>,
+    /// `Set-CASMailbox -ImapEnabled $false`.
+    pub imap_disabled: bool,
+    /// `Set-CASMailbox -PopEnabled $false`.
+    pub pop_disabled: bool,
+    /// Its requests for IMAP and POP3 are throttled for now.
+    pub throttled: bool,
+    /// The server that holds it is away: `NO Server Unavailable. 15`.
+    pub unavailable: bool,
     /// Who has `FullAccess`: object ids of service principals, or principal names of users.
     pub full_access: Vec<String>,
     /// Addresses other than its own that it may send as.

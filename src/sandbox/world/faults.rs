@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
-/// A fault of one of the three servers.
+/// A fault of one of the servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The token endpoint misbehaves.
     Token(TokenFault),
     /// The submission server misbehaves.
     Smtp(SmtpFault),
+    /// The IMAP server misbehaves.
+    Imap(ImapFault),
+    /// The POP3 server misbehaves.
+    Pop3(Pop3Fault),
     /// The proxy misbehaves.
     Proxy(ProxyFault),
 }
@@ -78,6 +82,75 @@ pub enum SmtpFault {
     TemporaryServerError,
 }
 
+/// Faults of the IMAP server; each strike is one connection, command or login, as named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ImapFault {
+    /// The connection closes before the TLS handshake.
+    DropOnConnect,
+    /// The greeting comes this late.
+    BannerDelayed(Duration),
+    /// The greeting comes octet by octet, each in a TLS record of its own.
+    BannerByteByByte,
+    /// The greeting is `* PREAUTH`.
+    Preauth,
+    /// The greeting is `* BYE Connection is closed. 13`.
+    ByeGreeting,
+    /// SASL-IR is not offered, and an initial response is a bad command; for the connection.
+    NoSaslIr,
+    /// The continuation of AUTHENTICATE is `+` without the blank behind it.
+    BarePrompt,
+    /// A refused token is first answered with `+` and a JSON challenge, as Gmail does.
+    ErrorChallenge,
+    /// A good token is refused with `NO AUTHENTICATE failed.`
+    RejectToken,
+    /// The connection closes on AUTHENTICATE.
+    DropOnAuth,
+    /// `NO Server Unavailable. 15` to AUTHENTICATE.
+    ServerUnavailable,
+    /// `NO Request is throttled` with a backoff time to AUTHENTICATE, then `* BYE`.
+    ThrottledAuth,
+    /// `BAD Request is throttled` with a backoff time to a command behind the login, then `* BYE`.
+    ThrottledCommand,
+    /// The mailbox cannot be opened, in the words of the profile, as where too many connections
+    /// are open.
+    NotConnected,
+    /// Untagged lines, one of them empty of meaning, come before the reply to AUTHENTICATE.
+    UntaggedBeforeReply,
+    /// A refused LOGIN or AUTHENTICATE is followed by `* BYE` and the end.
+    ByeAfterRefusal,
+    /// The reply to FETCH comes in pieces of seven octets, each in a TLS record of its own.
+    SplitFetch,
+    /// The connection closes in the middle of the reply to FETCH.
+    DropMidFetch,
+}
+
+/// Faults of the POP3 server; each strike is one connection, command or login, as named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Pop3Fault {
+    /// The connection closes before the TLS handshake.
+    DropOnConnect,
+    /// The greeting comes this late.
+    BannerDelayed(Duration),
+    /// The greeting comes octet by octet, each in a TLS record of its own.
+    BannerByteByByte,
+    /// The continuation of AUTH is `+` without the blank behind it.
+    BarePrompt,
+    /// A refused token is first answered with `+` and a JSON challenge, as Gmail does.
+    ErrorChallenge,
+    /// `-ERR Protocol error. Connection is closed. 10` to AUTH, and the end.
+    ProtocolError,
+    /// `-ERR [SYS/TEMP]` to AUTH (RFC 3206).
+    TemporaryFailure,
+    /// `-ERR [IN-USE]` to AUTH (RFC 2449).
+    InUse,
+    /// A good token is refused.
+    RejectToken,
+    /// The connection closes on AUTH.
+    DropOnAuth,
+    /// The connection closes in the middle of the reply to RETR.
+    DropMidRetr,
+}
+
 /// Faults of the proxy; each strike is one CONNECT.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ProxyFault {
@@ -108,6 +181,18 @@ impl From<TokenFault> for Fault {
 impl From<SmtpFault> for Fault {
     fn from(fault: SmtpFault) -> Self {
         Self::Smtp(fault)
+    }
+}
+
+impl From<ImapFault> for Fault {
+    fn from(fault: ImapFault) -> Self {
+        Self::Imap(fault)
+    }
+}
+
+impl From<Pop3Fault> for Fault {
+    fn from(fault: Pop3Fault) -> Self {
+        Self::Pop3(fault)
     }
 }
 

@@ -1,26 +1,35 @@
-//! The state that the three servers share: who there is, what goes wrong, what happened.
+//! The state that the servers share: who there is, what goes wrong, what happened.
 //!
 //! A [`World`] is a handle; clones share one state. Every lock is held for a moment only and
 //! never across an await.
 
+#![allow(dead_code)] // IMAP will use the rest
+
 pub mod contoso;
 mod directory;
 mod faults;
+mod mailboxes;
 mod records;
+mod store;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use crate::sandbox::world::directory::{
     App, AppSecret, Directory, Mailbox, Standing, Tenant, User,
 };
 use crate::sandbox::world::faults::Armed;
-pub use crate::sandbox::world::faults::{Fault, ProxyFault, SmtpFault, TokenFault};
+pub use crate::sandbox::world::faults::{
+    Fault, ImapFault, Pop3Fault, ProxyFault, SmtpFault, TokenFault,
+};
+pub use crate::sandbox::world::mailboxes::ImapEnd;
 pub use crate::sandbox::world::records::{Connect, Counters, Line, Message, Speaker};
+pub use crate::sandbox::world::store::{Flags, Stored};
+pub(in crate::sandbox) use crate::sandbox::world::store::Mail;
 
 /// The transcript keeps this many lines, so that a demo left alone for weeks stays small.
 const TRANSCRIPT_LINES: usize = 10_000;
@@ -34,6 +43,8 @@ struct Inner {
     /// Signs tokens; drawn at start, so that no token outlives its sandbox.
     key: [u8; 32],
     changed: Notify,
+    mail_news: watch::Sender<()>,
+    imap_end: watch::Sender<Option<ImapEnd>>,
 }
 
 struct State {
@@ -46,6 +57,8 @@ struct State {
     authority: String,
     /// Sessions that have logged in, oldest first, by mailbox in lower case.
     submissions: HashMap<String, Vec<u64>>,
+    /// By mailbox in lower case.
+    mail: HashMap<String, Mail>,
 }
 
 /// Knobs that are neither people nor faults.
@@ -55,6 +68,13 @@ pub struct Tuning {
     pub tarpit: Duration,
     /// How long a submission session may be silent.
     pub idle: Duration,
+    /// How long a session of IMAP may be silent, IDLE included; Exchange Server's documented
+    /// default. How long Exchange Online waits is not known.
+    pub imap_idle: Duration,
+    /// The same for POP3.
+    pub pop3_idle: Duration,
+    /// How long a session of IMAP or POP3 may be silent before it has logged in.
+    pub login_idle: Duration,
     /// The life of access tokens; none: random between 60 and 90 minutes, as Entra does.
     pub token_life: Option<Duration>,
     /// The life of refresh tokens.
@@ -65,7 +85,8 @@ pub struct Tuning {
     pub clock_offset: i64,
     /// Wrong passwords in a row before smart lockout.
     pub lockout_after: u32,
-    /// Octets of each message that are kept; length and hash always cover all of it.
+    /// Octets of each message that are kept, in folders too; length and hash in [`Message`]
+    /// always cover all of it.
     pub keep_octets: usize,
     /// Largest message in octets, as advertised by SIZE.
     pub size_limit: u64,
@@ -82,6 +103,9 @@ impl Default for Tuning {
         Self {
             tarpit: Duration::from_secs(5),
             idle: Duration::from_secs(300),
+            imap_idle: Duration::from_secs(1800),
+            pop3_idle: Duration::from_secs(1800),
+            login_idle: Duration::from_secs(60),
             token_life: None,
             refresh_life: Duration::from_secs(90 * 24 * 3600),
             token_octets: None,
@@ -115,9 +139,12 @@ impl World {
                 transcript: Vec::new(),
                 authority: String::new(),
                 submissions: HashMap::new(),
+                mail: HashMap::new(),
             }),
             key,
             changed: Notify::new(),
+            mail_news: watch::Sender::new(()),
+            imap_end: watch::Sender::new(None),
         }))
     }
 
@@ -188,13 +215,13 @@ impl World {
         std::mem::take(&mut self.state().transcript)
     }
 
-    /// Forgets messages, counts and transcript; who there is and what goes wrong stays.
+    /// Forgets messages, counts and transcript; who there is, what goes wrong and the mail in the
+    /// folders stays.
     pub fn forget(&self) {
         let mut state = self.state();
-        let smtp_open = state.counters.smtp_open;
         state.messages.clear();
         state.transcript.clear();
-        state.counters = Counters { smtp_open, ..Counters::default() };
+        state.counters = state.counters.open_only();
     }
 
     async fn when<T>(&self, ready: impl Fn(&State) -> Option<T>) -> T {
@@ -261,6 +288,7 @@ impl World {
     }
 
     pub(super) fn deliver(&self, message: Message) {
+        self.file(&message);
         let mut state = self.state();
         state.counters.messages += 1;
         state.messages.push(message);

@@ -57,6 +57,28 @@ pub struct Counters {
     pub auth_failed: u32,
     /// Messages accepted.
     pub messages: u32,
+    /// Connections to the IMAP server.
+    pub imap_sessions: u32,
+    /// Connections to the IMAP server that are open now.
+    pub imap_open: u32,
+    /// Sessions of IMAP that are in IDLE now.
+    pub imap_idling: u32,
+    /// AUTHENTICATE commands that carried their credentials on the same line.
+    pub imap_auth_inline: u32,
+    /// AUTHENTICATE commands that waited for `+`.
+    pub imap_auth_two_step: u32,
+    /// AUTHENTICATE commands that were answered with OK.
+    pub imap_auth_succeeded: u32,
+    /// AUTHENTICATE and LOGIN commands that were answered with anything else.
+    pub imap_auth_failed: u32,
+    /// Connections to the POP3 server.
+    pub pop3_sessions: u32,
+    /// Connections to the POP3 server that are open now.
+    pub pop3_open: u32,
+    /// AUTH commands of POP3 that were answered with +OK.
+    pub pop3_auth_succeeded: u32,
+    /// AUTH and PASS commands of POP3 that were answered with anything else.
+    pub pop3_auth_failed: u32,
     /// What the proxy was asked for, in order.
     pub connects: Vec<Connect>,
 }
@@ -65,6 +87,17 @@ impl Counters {
     /// Requests to the token endpoint, all grants together.
     pub fn token_requests_total(&self) -> u32 {
         self.token_requests.values().sum()
+    }
+
+    /// Nothing but what is open now, which no one can forget.
+    pub(super) fn open_only(&self) -> Self {
+        Self {
+            smtp_open: self.smtp_open,
+            imap_open: self.imap_open,
+            imap_idling: self.imap_idling,
+            pop3_open: self.pop3_open,
+            ..Self::default()
+        }
     }
 }
 
@@ -75,9 +108,9 @@ pub enum Speaker {
     TokenClient,
     /// The token endpoint.
     Entra,
-    /// The client of the submission server.
+    /// The client of one of the mail servers.
     MailClient,
-    /// The submission server.
+    /// The mail server.
     Exchange,
     /// The client of the proxy.
     ProxyClient,

@@ -1,5 +1,5 @@
-//! The submission server's end of a connection: lines, counted octets, replies. Deliberately its
-//! own, not the product's: see the room's header.
+//! A mail server's end of a connection: lines, counted octets, replies. Deliberately its own, not
+//! the product's: see the room's header.
 
 use std::io::{self, BufRead};
 use std::time::Duration;
@@ -48,7 +48,8 @@ impl Wire {
         Self { io: Box::new(io), input: BytesMut::new(), idle }
     }
 
-    /// The next line without its end; a bare LF ends one too.
+    /// The next line without its end; a bare LF ends one too. Nothing is lost where this is
+    /// dropped before its time.
     pub(super) async fn line(&mut self) -> Result<Vec<u8>, Silence> {
         loop {
             if let Some(line) = self.take_line() {
@@ -99,6 +100,11 @@ impl Wire {
             time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
+    }
+
+    /// How long the peer may be silent from now on.
+    pub(super) fn allow(&mut self, idle: Duration) {
+        self.idle = idle;
     }
 
     /// The server side of the handshake. What a client sent ahead in clear text is thrown away
