@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::sandbox::world::contoso::{APP_ID, APP_SECRET, TENANT_DOMAIN};
+use crate::sandbox::world::contoso::{APP_ID, APP_SECRET, PASSWORD, PUBLIC_APP_ID, TENANT_DOMAIN};
 use crate::sandbox::{Options, Profile, Sandbox};
 
 pub(super) const SCOPE: &str = "https://outlook.office365.com/.default";
@@ -67,6 +67,12 @@ impl Raw {
         raw
     }
 
+    /// Connected to the POP3 server, under TLS; the greeting is unread.
+    pub(super) async fn pop3(sandbox: &Sandbox) -> Self {
+        let io = TcpStream::connect(sandbox.pop3()).await.unwrap();
+        Self::over(tls(sandbox, "outlook.office365.com", io).await)
+    }
+
     pub(super) async fn start_tls(self, sandbox: &Sandbox, name: &str) -> Self {
         assert!(self.0.buffer().is_empty(), "bytes behind STARTTLS");
         Self::over(tls(sandbox, name, self.0.into_inner()).await)
@@ -109,6 +115,25 @@ impl Raw {
     pub(super) async fn ask(&mut self, line: &str) -> String {
         self.send(format!("{line}\r\n").as_bytes()).await;
         self.reply().await
+    }
+
+    /// Sends a line; the one line that comes back.
+    pub(super) async fn say(&mut self, line: &str) -> String {
+        self.send(format!("{line}\r\n").as_bytes()).await;
+        self.line().await
+    }
+
+    /// Lines up to and with the `last` one, joined by `|`.
+    pub(super) async fn lines_until(&mut self, last: impl Fn(&str) -> bool) -> String {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().await;
+            let end = last(&line) || line == "(closed)" || line == "(silent)";
+            lines.push(line);
+            if end {
+                return lines.join("|");
+            }
+        }
     }
 
     /// Sends a message; the verdict at its end.
@@ -211,6 +236,16 @@ pub(super) fn app_form() -> String {
 pub(super) async fn app_token(sandbox: &Sandbox) -> String {
     let answer = post(sandbox, TENANT_DOMAIN, "", &app_form()).await.unwrap();
     answer.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+/// A token of a user, with all that the public app may do for one.
+pub(super) async fn user_token(sandbox: &Sandbox, user: &str) -> String {
+    let form = format!(
+        "grant_type=password&client_id={PUBLIC_APP_ID}&username={user}&password={PASSWORD}\
+         &scope={SCOPE}"
+    );
+    let answer = post(sandbox, TENANT_DOMAIN, "", &form).await.unwrap().json();
+    answer["access_token"].as_str().unwrap().to_owned()
 }
 
 pub(super) fn xoauth2(user: &str, token: &str) -> String {

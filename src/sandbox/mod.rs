@@ -1,5 +1,6 @@
-//! A simulated Microsoft 365: Entra's token endpoint, Exchange Online's submission server and a
-//! corporate CONNECT proxy, on loopback ports of this process.
+//! A simulated Microsoft 365: Entra's token endpoint, Exchange Online's servers for submission,
+//! IMAP and POP3 over one small store of mail, and a corporate CONNECT proxy, on loopback ports of
+//! this process.
 //!
 //! `mailwicket demo` runs on it, the tests run on it, and a network team can rehearse failures on
 //! it before their tenant shows them. It says what the real services were documented or observed
@@ -18,6 +19,7 @@ mod frontend;
 #[cfg(test)]
 mod kit;
 mod moment;
+mod pop3;
 mod smtp;
 mod tls;
 mod wire;
@@ -55,12 +57,14 @@ pub struct Options {
     pub profile: Profile,
     /// How long Exchange Online waits before it says no; observed from 5 to 17 seconds.
     pub tarpit: Duration,
-    /// The address that all three servers bind; loopback unless there is a reason.
+    /// The address that all servers bind; loopback unless there is a reason.
     pub bind_ip: IpAddr,
     /// Port of the token endpoint; 0 for a free one.
     pub entra_port: u16,
     /// Port of the submission server; 0 for a free one.
     pub smtp_port: u16,
+    /// Port of the POP3 server (implicit TLS); 0 for a free one.
+    pub pop3_port: u16,
     /// Port of the CONNECT proxy; 0 for a free one.
     pub proxy_port: u16,
     /// User name and password that the proxy asks for; none: it asks for nothing.
@@ -77,6 +81,7 @@ impl Default for Options {
             bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             entra_port: 0,
             smtp_port: 0,
+            pop3_port: 0,
             proxy_port: 0,
             proxy_credentials: None,
             world: World::contoso(),
@@ -90,13 +95,14 @@ pub struct Sandbox {
     authority: Authority,
     entra: SocketAddr,
     smtp: SocketAddr,
+    pop3: SocketAddr,
     proxy: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Sandbox {
-    /// Makes a fresh certificate authority, binds the three ports and starts to serve.
+    /// Makes a fresh certificate authority, binds the ports and starts to serve.
     ///
     /// # Errors
     /// A port that cannot be bound, or a temporary directory that cannot be written.
@@ -105,12 +111,14 @@ impl Sandbox {
         let acceptor = authority.acceptor()?;
         let entra_listener = TcpListener::bind((options.bind_ip, options.entra_port)).await?;
         let smtp_listener = TcpListener::bind((options.bind_ip, options.smtp_port)).await?;
+        let pop3_listener = TcpListener::bind((options.bind_ip, options.pop3_port)).await?;
         let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
         let sandbox = Self {
             world: options.world,
             authority,
             entra: entra_listener.local_addr()?,
             smtp: smtp_listener.local_addr()?,
+            pop3: pop3_listener.local_addr()?,
             proxy: proxy_listener.local_addr()?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -121,6 +129,7 @@ impl Sandbox {
                 ("login.microsoftonline.com:443", sandbox.entra),
                 ("smtp.office365.com:587", sandbox.smtp),
                 ("outlook.office365.com:587", sandbox.smtp),
+                ("outlook.office365.com:995", sandbox.pop3),
             ] {
                 tuning.proxy_names.insert(name.to_owned(), address);
             }
@@ -129,8 +138,11 @@ impl Sandbox {
 
         let entra = Arc::new(entra::Endpoint::new(sandbox.world.clone(), acceptor.clone()));
         sandbox.serve(entra_listener, move |stream, _| Arc::clone(&entra).serve(stream));
-        let smtp = Arc::new(smtp::Server::new(sandbox.world.clone(), acceptor, options.profile));
+        let (world, profile) = (&sandbox.world, options.profile);
+        let smtp = Arc::new(smtp::Server::new(world.clone(), acceptor.clone(), profile));
         sandbox.serve(smtp_listener, move |stream, peer| Arc::clone(&smtp).serve(stream, peer));
+        let pop3 = Arc::new(pop3::Server::new(world.clone(), acceptor, profile));
+        sandbox.serve(pop3_listener, move |stream, _| Arc::clone(&pop3).serve(stream));
         let proxy =
             Arc::new(connect_proxy::Proxy::new(sandbox.world.clone(), options.proxy_credentials));
         sandbox.serve(proxy_listener, move |stream, _| Arc::clone(&proxy).serve(stream));
@@ -147,8 +159,14 @@ impl Sandbox {
         self.smtp
     }
 
+    /// Where POP3 listens (implicit TLS). The name to use is `localhost`.
+    pub fn pop3(&self) -> SocketAddr {
+        self.pop3
+    }
+
     /// Where the CONNECT proxy listens. Besides loopback targets it knows
-    /// `login.microsoftonline.com:443` and `smtp.office365.com:587`, which lead into the sandbox.
+    /// `login.microsoftonline.com:443`, `smtp.office365.com:587` and `outlook.office365.com` with
+    /// the ports 587, 993 and 995, which lead into the sandbox.
     pub fn proxy(&self) -> SocketAddr {
         self.proxy
     }
