@@ -5,8 +5,6 @@
 //! mailbox not at all: they show at the end of DATA. IMAP accepts a good token first and finds
 //! then that the mailbox cannot be opened.
 
-#![allow(dead_code)] // IMAP will use the rest
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 

@@ -67,6 +67,12 @@ impl Raw {
         raw
     }
 
+    /// Connected to the IMAP server, under TLS; the greeting is unread.
+    pub(super) async fn imap(sandbox: &Sandbox) -> Self {
+        let io = TcpStream::connect(sandbox.imap()).await.unwrap();
+        Self::over(tls(sandbox, "outlook.office365.com", io).await)
+    }
+
     /// Connected to the POP3 server, under TLS; the greeting is unread.
     pub(super) async fn pop3(sandbox: &Sandbox) -> Self {
         let io = TcpStream::connect(sandbox.pop3()).await.unwrap();

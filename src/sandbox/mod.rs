@@ -16,6 +16,7 @@ mod connect_proxy;
 mod entra;
 mod exchange_auth;
 mod frontend;
+mod imap;
 #[cfg(test)]
 mod kit;
 mod moment;
@@ -63,6 +64,8 @@ pub struct Options {
     pub entra_port: u16,
     /// Port of the submission server; 0 for a free one.
     pub smtp_port: u16,
+    /// Port of the IMAP server (implicit TLS); 0 for a free one.
+    pub imap_port: u16,
     /// Port of the POP3 server (implicit TLS); 0 for a free one.
     pub pop3_port: u16,
     /// Port of the CONNECT proxy; 0 for a free one.
@@ -81,6 +84,7 @@ impl Default for Options {
             bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             entra_port: 0,
             smtp_port: 0,
+            imap_port: 0,
             pop3_port: 0,
             proxy_port: 0,
             proxy_credentials: None,
@@ -95,6 +99,7 @@ pub struct Sandbox {
     authority: Authority,
     entra: SocketAddr,
     smtp: SocketAddr,
+    imap: SocketAddr,
     pop3: SocketAddr,
     proxy: SocketAddr,
     tasks: TaskTracker,
@@ -111,6 +116,7 @@ impl Sandbox {
         let acceptor = authority.acceptor()?;
         let entra_listener = TcpListener::bind((options.bind_ip, options.entra_port)).await?;
         let smtp_listener = TcpListener::bind((options.bind_ip, options.smtp_port)).await?;
+        let imap_listener = TcpListener::bind((options.bind_ip, options.imap_port)).await?;
         let pop3_listener = TcpListener::bind((options.bind_ip, options.pop3_port)).await?;
         let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
         let sandbox = Self {
@@ -118,6 +124,7 @@ impl Sandbox {
             authority,
             entra: entra_listener.local_addr()?,
             smtp: smtp_listener.local_addr()?,
+            imap: imap_listener.local_addr()?,
             pop3: pop3_listener.local_addr()?,
             proxy: proxy_listener.local_addr()?,
             tasks: TaskTracker::new(),
@@ -129,6 +136,7 @@ impl Sandbox {
                 ("login.microsoftonline.com:443", sandbox.entra),
                 ("smtp.office365.com:587", sandbox.smtp),
                 ("outlook.office365.com:587", sandbox.smtp),
+                ("outlook.office365.com:993", sandbox.imap),
                 ("outlook.office365.com:995", sandbox.pop3),
             ] {
                 tuning.proxy_names.insert(name.to_owned(), address);
@@ -141,6 +149,8 @@ impl Sandbox {
         let (world, profile) = (&sandbox.world, options.profile);
         let smtp = Arc::new(smtp::Server::new(world.clone(), acceptor.clone(), profile));
         sandbox.serve(smtp_listener, move |stream, peer| Arc::clone(&smtp).serve(stream, peer));
+        let imap = Arc::new(imap::Server::new(world.clone(), acceptor.clone(), profile));
+        sandbox.serve(imap_listener, move |stream, _| Arc::clone(&imap).serve(stream));
         let pop3 = Arc::new(pop3::Server::new(world.clone(), acceptor, profile));
         sandbox.serve(pop3_listener, move |stream, _| Arc::clone(&pop3).serve(stream));
         let proxy =
@@ -157,6 +167,11 @@ impl Sandbox {
     /// Where submission listens (STARTTLS). The name to use is `localhost`.
     pub fn smtp(&self) -> SocketAddr {
         self.smtp
+    }
+
+    /// Where IMAP listens (implicit TLS). The name to use is `localhost`.
+    pub fn imap(&self) -> SocketAddr {
+        self.imap
     }
 
     /// Where POP3 listens (implicit TLS). The name to use is `localhost`.

@@ -60,7 +60,7 @@ async fn dropping_ends_open_sessions_too() {
 async fn the_authority_is_local() {
     let sandbox = start().await;
     assert_eq!(sandbox.authority(), format!("https://localhost:{}", sandbox.entra.port()));
-    for address in [sandbox.smtp(), sandbox.proxy()] {
+    for address in [sandbox.smtp(), sandbox.imap(), sandbox.pop3(), sandbox.proxy()] {
         assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
         assert_ne!(address.port(), 0);
     }

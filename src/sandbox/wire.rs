@@ -87,6 +87,15 @@ impl Wire {
         Ok(self.input.split_to(most))
     }
 
+    /// Exactly so many octets.
+    pub(super) async fn exactly(&mut self, count: usize) -> Result<Vec<u8>, Silence> {
+        let mut whole = Vec::new();
+        while whole.len() < count {
+            whole.extend(self.octets((count - whole.len()) as u64).await?);
+        }
+        Ok(whole)
+    }
+
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), Silence> {
         self.io.write_all(bytes).await?;
         self.io.flush().await?;

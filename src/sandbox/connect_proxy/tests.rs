@@ -56,6 +56,21 @@ async fn real_names_lead_into_the_sandbox_through_a_tunnel_that_half_closes() {
 }
 
 #[tokio::test]
+async fn each_mail_server_is_behind_its_port() {
+    let sandbox = start().await;
+    for (port, greeting) in [("993", "* OK Microsoft Exchange IMAP4 "), ("995", "+OK Microsoft ")] {
+        let name = "outlook.office365.com";
+        let mut raw = dial(&sandbox).await;
+        let (head, _) = connect(&mut raw, &format!("{name}:{port}"), "").await;
+        assert_eq!(head, ["HTTP/1.1 200 Connection established"]);
+        let mut raw = raw.start_tls(&sandbox, name).await;
+        assert!(raw.line().await.starts_with(greeting), "{port}");
+    }
+    let counters = sandbox.world().counters();
+    assert_eq!((counters.imap_sessions, counters.pop3_sessions), (1, 1));
+}
+
+#[tokio::test]
 async fn tls_passes_through() {
     let sandbox = start().await;
     let mut raw = dial(&sandbox).await;

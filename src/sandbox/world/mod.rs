@@ -3,8 +3,6 @@
 //! A [`World`] is a handle; clones share one state. Every lock is held for a moment only and
 //! never across an await.
 
-#![allow(dead_code)] // IMAP will use the rest
-
 pub mod contoso;
 mod directory;
 mod faults;
@@ -29,7 +27,7 @@ pub use crate::sandbox::world::faults::{
 pub use crate::sandbox::world::mailboxes::ImapEnd;
 pub use crate::sandbox::world::records::{Connect, Counters, Line, Message, Speaker};
 pub use crate::sandbox::world::store::{Flags, Stored};
-pub(in crate::sandbox) use crate::sandbox::world::store::Mail;
+pub(in crate::sandbox) use crate::sandbox::world::store::{Folder, Mail, Unfit};
 
 /// The transcript keeps this many lines, so that a demo left alone for weeks stays small.
 const TRANSCRIPT_LINES: usize = 10_000;
