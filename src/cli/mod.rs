@@ -92,7 +92,7 @@ enum Command {
     /// Say cause and remedy of a server reply or an AADSTS code
     Explain {
         /// The reply or code, as it was seen
-        #[arg(required = true)]
+        #[arg(required = true, allow_hyphen_values = true)]
         text: Vec<String>,
     },
     /// Run on an embedded Microsoft 365, to try mailwicket without a tenant
