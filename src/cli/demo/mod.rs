@@ -9,7 +9,7 @@ mod tour;
 
 use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -47,11 +47,17 @@ pub(super) fn demo(once: bool) -> ExitCode {
     }
 }
 
+/// Where old programs connect.
+struct Doors {
+    smtp: SocketAddr,
+    imap: SocketAddr,
+    pop3: SocketAddr,
+}
+
 /// The demo's parts, running.
 struct Stage {
     sandbox: Sandbox,
-    /// Where the old program connects.
-    listener: SocketAddr,
+    doors: Doors,
     /// What runs, as the reader would write it.
     proxy_toml: String,
     daemon: Daemon,
@@ -59,26 +65,34 @@ struct Stage {
 
 async fn stay() -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let Stage { sandbox, listener, proxy_toml, daemon } = set_up(Duration::from_secs(5)).await?;
+    let Stage { sandbox, doors, proxy_toml, daemon } = set_up(Duration::from_secs(5)).await?;
     logging::install(&config::Log::default());
-    let (host, port) = (listener.ip(), listener.port());
+    let Doors { smtp, imap, pop3 } = doors;
+    let (host, port) = (smtp.ip(), smtp.port());
     say(&format_args!(
         "\
 mailwicket runs on an embedded Microsoft 365. Nothing leaves this machine.
 
-  mailwicket            {listener}   SMTP, plain LOGIN; user {USER}, password {PASSWORD}
-  corporate proxy       {proxy}   HTTP CONNECT, asks for a login
-  Entra, Exchange       {entra}, {smtp}   known to the proxy by their real names
+  mailwicket            {smtp} (SMTP), {imap} (IMAP), {pop3} (POP3), all in clear;
+                        user {USER}, password {PASSWORD}
+  corporate proxy       {proxy}; asks for a login, and knows the next two by their real names
+  Entra                 {entra}
+  Exchange Online       {exo_smtp} (SMTP), {exo_imap} (IMAP), {exo_pop3} (POP3)
 
 Send a message with swaks:
 
   swaks --server {host} --port {port} --auth LOGIN --auth-user {USER} --auth-password {PASSWORD} \\
-        --from {USER} --to you@example.net --body 'Hello from an old program'
+        --from {USER} --to {USER} --body 'Hello from an old program'
 
 or with Python:
 
   python3 -c 'import smtplib; s = smtplib.SMTP(\"{host}\", {port}); s.login(\"{USER}\", \"{PASSWORD}\"); \\
-  s.sendmail(\"{USER}\", \"you@example.net\", \"Subject: demo\\r\\n\\r\\nHello from an old program\\r\\n\"); s.quit()'
+  s.sendmail(\"{USER}\", \"{USER}\", \"Subject: demo\\r\\n\\r\\nHello from an old program\\r\\n\"); s.quit()'
+
+and read it with curl:
+
+  curl --user {USER}:{PASSWORD} 'imap://{imap}/INBOX;MAILINDEX=1'
+  curl --user {USER}:{PASSWORD} 'pop3://{pop3}/1'
 
 Try a wrong password, or the user {DISABLED} (same password), whose SMTP AUTH is switched off;
 Exchange takes its time to refuse. The log below says why and what to do. Ctrl-C ends the demo.
@@ -90,7 +104,9 @@ The log:
 ",
         proxy = sandbox.proxy(),
         entra = sandbox.authority(),
-        smtp = sandbox.smtp(),
+        exo_smtp = sandbox.smtp(),
+        exo_imap = sandbox.imap(),
+        exo_pop3 = sandbox.pop3(),
         toml = indent(&proxy_toml),
     ));
     daemon.run(signals.asked_to_stop()).await;
@@ -99,13 +115,13 @@ The log:
 }
 
 async fn tour() -> anyhow::Result<()> {
-    let Stage { sandbox, listener, daemon, .. } = set_up(Duration::ZERO).await?;
+    let Stage { sandbox, doors, daemon, .. } = set_up(Duration::ZERO).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let tracker = TaskTracker::new();
     let running = tracker.spawn(daemon.run(async {
         let _ = stopped.await; // a dropped sender asks to stop as well
     }));
-    let outcome = tour::walk(&sandbox, listener).await;
+    let outcome = tour::walk(&sandbox, &doors).await;
     drop(stop);
     running.await.context("the daemon")?;
     sandbox.stop().await;
@@ -117,24 +133,27 @@ async fn set_up(tarpit: Duration) -> anyhow::Result<Stage> {
     let options = Options { tarpit, proxy_credentials: credentials, ..Options::default() };
     let sandbox =
         Sandbox::start(options).await.context("the embedded Microsoft 365 cannot start")?;
-    let bind = free_port().await;
-    let proxy_toml = proxy_toml(&sandbox, bind);
+    let mut binds = [SocketAddr::from(([127, 0, 0, 1], 0)); 3];
+    for (bind, usual) in binds.iter_mut().zip([1587, 1143, 1110]) {
+        *bind = free_port(usual).await;
+    }
+    let proxy_toml = proxy_toml(&sandbox, binds);
     let config = read(&proxy_toml).context("the demo's own configuration")?;
     let daemon = Daemon::bind(&config)?;
-    let listener = *daemon.addresses()?.first().context("no listener")?;
-    Ok(Stage { sandbox, listener, proxy_toml, daemon })
+    let [smtp, imap, pop3] = daemon.addresses()?[..] else { bail!("not three listeners") };
+    Ok(Stage { sandbox, doors: Doors { smtp, imap, pop3 }, proxy_toml, daemon })
 }
 
 /// The usual port, or any where that is taken.
-async fn free_port() -> SocketAddr {
-    let usual = SocketAddr::from(([127, 0, 0, 1], 1587));
+async fn free_port(usual: u16) -> SocketAddr {
+    let usual = SocketAddr::from(([127, 0, 0, 1], usual));
     match TcpListener::bind(usual).await {
         Ok(_) => usual,
         Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
     }
 }
 
-fn proxy_toml(sandbox: &Sandbox, bind: SocketAddr) -> String {
+fn proxy_toml(sandbox: &Sandbox, [smtp, imap, pop3]: [SocketAddr; 3]) -> String {
     let hash = secret::hash_password(&PASSWORD.into());
     format!(
         "\
@@ -146,7 +165,15 @@ client_secret = {{ env = \"ENTRA_CLIENT_SECRET\" }}
 
 [[listener]]
 protocol = \"smtp\"
-bind     = \"{bind}\"
+bind     = \"{smtp}\"
+
+[[listener]]
+protocol = \"imap\"
+bind     = \"{imap}\"
+
+[[listener]]
+protocol = \"pop3\"
+bind     = \"{pop3}\"
 
 [[account]]
 user          = \"{USER}\"
