@@ -1,45 +1,17 @@
 //! No secret in a log, at any level, in any case: sessions of every outcome run under a TRACE
 //! subscriber, and the text is searched.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-};
-
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::sandbox::world::{SmtpFault, TokenFault, contoso};
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt, registry};
 
-use crate::stage::{PASSWORD, Stage, USER};
-
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Text {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use crate::{
+    caught::Caught,
+    stage::{Client, PASSWORD, Stage, USER},
+};
 
 #[tokio::test] // one thread: the subscriber is this thread's
 async fn no_secret_is_logged_at_any_level() {
-    let text = Text::default();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(text.clone());
-    let _guard = tracing::subscriber::set_default(registry().with(layer));
-
+    let (caught, _guard) = Caught::begin();
     let stage = Stage::new().await;
     let world = stage.sandbox.world();
     for (user, password) in [
@@ -52,6 +24,15 @@ async fn no_secret_is_logged_at_any_level() {
         client.log_in(user, password).await;
         client.send(user, b"canary-message\r\n").await;
         stage.client().await.log_in_plain(user, password).await;
+        let mut imap = Client::silent(stage.imap).await;
+        imap.line().await;
+        imap.ask(&format!("a LOGIN {user} \"{password}\"")).await;
+        imap.ask("b SELECT INBOX").await;
+        let mut pop3 = Client::silent(stage.pop3).await;
+        pop3.line().await;
+        pop3.ask(&format!("USER {user}")).await;
+        pop3.ask(&format!("PASS {password}")).await;
+        pop3.ask("RETR 1").await;
     }
     world.arm(SmtpFault::ErrorChallenge);
     world.arm_times(SmtpFault::RejectToken, 2);
@@ -61,7 +42,7 @@ async fn no_secret_is_logged_at_any_level() {
     stage.client().await.log_in("mfa@contoso.com", PASSWORD).await;
     stage.ended().await;
 
-    let log = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
+    let log = caught.text();
     assert!(
         log.contains("session_end") && log.contains("login_refused"),
         "the log was caught: {log}"

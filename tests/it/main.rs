@@ -3,8 +3,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // helpers of tests fail as tests do
 
 mod canary;
+mod caught;
 mod floors;
+mod imap;
 mod imap_differential;
+mod pop3;
 mod smtp;
 mod stage;
 mod tls_pair;

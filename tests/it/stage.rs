@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::{
     config::{self, Config},
     daemon::Daemon,
-    sandbox::{Options, Sandbox, world::contoso},
+    sandbox::{Options, Profile, Sandbox, world::contoso},
     secret,
 };
 use tokio::{
@@ -27,7 +27,12 @@ static HASH: LazyLock<String> = LazyLock::new(|| secret::hash_password(&PASSWORD
 /// A sandbox with mailwicket on it.
 pub(crate) struct Stage {
     pub(crate) sandbox: Sandbox,
+    /// Where SMTP is spoken.
     pub(crate) address: SocketAddr,
+    /// Where IMAP is spoken.
+    pub(crate) imap: SocketAddr,
+    /// Where POP3 is spoken.
+    pub(crate) pop3: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     daemon: JoinHandle<usize>,
 }
@@ -47,8 +52,14 @@ impl Stage {
     }
 
     pub(crate) async fn sandbox() -> Sandbox {
+        Self::sandbox_of(Profile::default()).await
+    }
+
+    /// With this generation of Exchange Online's front ends.
+    pub(crate) async fn sandbox_of(profile: Profile) -> Sandbox {
         let credentials = Some(("svc-mail".to_owned(), "proxy-canary-password".to_owned()));
         let options = Options {
+            profile,
             tarpit: Duration::ZERO,
             proxy_credentials: credentials,
             ..Options::default()
@@ -58,13 +69,15 @@ impl Stage {
 
     pub(crate) fn run(sandbox: Sandbox, config: &Config) -> Self {
         let daemon = Daemon::bind(config).expect("the daemon binds");
-        let address = daemon.addresses().expect("bound")[0];
+        let [address, imap, pop3, ..] = daemon.addresses().expect("bound")[..] else {
+            panic!("three listeners at least")
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         #[allow(clippy::disallowed_methods)] // a test's own task; there is no drain to escape
         let daemon = tokio::spawn(daemon.run(async {
             let _ = stopped.await;
         }));
-        Self { sandbox, address, stop: Some(stop), daemon }
+        Self { sandbox, address, imap, pop3, stop: Some(stop), daemon }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -103,6 +116,14 @@ grant = \"password\"
 protocol = \"smtp\"
 bind = \"127.0.0.1:0\"
 {listener}
+
+[[listener]]
+protocol = \"imap\"
+bind = \"127.0.0.1:0\"
+
+[[listener]]
+protocol = \"pop3\"
+bind = \"127.0.0.1:0\"
 
 [[account]]
 user = \"*@contoso.com\"
@@ -163,7 +184,34 @@ impl Client {
         self.stream.write_all(bytes).await.expect("written");
     }
 
-    /// One whole reply; empty at the end of the stream.
+    /// One line as it came; empty at the end of the stream.
+    pub(crate) async fn raw_line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        let read = timeout(PATIENCE, self.stream.read_until(b'\n', &mut line)).await;
+        read.expect("a line in time").unwrap_or(0);
+        line
+    }
+
+    /// One line without its end; empty at the end of the stream.
+    pub(crate) async fn line(&mut self) -> String {
+        String::from_utf8_lossy(&self.raw_line().await).trim_end().to_owned()
+    }
+
+    /// Says a line and takes one back.
+    pub(crate) async fn ask(&mut self, line: &str) -> String {
+        self.write(format!("{line}\r\n").as_bytes()).await;
+        self.line().await
+    }
+
+    /// So many octets.
+    pub(crate) async fn octets(&mut self, count: usize) -> Vec<u8> {
+        let mut octets = vec![0; count];
+        let read = timeout(PATIENCE, self.stream.read_exact(&mut octets)).await;
+        read.expect("octets in time").expect("all of them");
+        octets
+    }
+
+    /// One whole reply of SMTP; empty at the end of the stream.
     pub(crate) async fn reply(&mut self) -> String {
         let mut reply = String::new();
         loop {
