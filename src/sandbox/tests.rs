@@ -80,6 +80,20 @@ async fn the_transcript_holds_no_secret() {
     raw.ask(&format!("AUTH PLAIN {response}")).await;
     raw.ask("AUTH XOAUTH2").await;
     raw.ask(&response).await;
+    let mut imap = Raw::imap(&sandbox).await;
+    imap.line().await;
+    imap.say("a LOGIN scanner@contoso.com stupid-password").await;
+    imap.say("stupid-password").await;
+    imap.say(&format!("a {response}")).await;
+    imap.say(&response).await;
+    imap.say(&format!("a AUTHENTICATE XOAUTH2 {response}")).await;
+    let mut pop3 = Raw::pop3(&sandbox).await;
+    pop3.line().await;
+    pop3.say("USER scanner@contoso.com").await;
+    pop3.say("PASS stupid-password").await;
+    pop3.say(&response).await;
+    pop3.say("AUTH XOAUTH2").await;
+    pop3.say(&response).await;
     let transcript = sandbox.world().transcript();
     let text: Vec<_> =
         transcript.iter().map(|line| format!("{}: {}", line.who, line.text)).collect();
@@ -102,6 +116,11 @@ async fn the_transcript_holds_no_secret() {
         "to Exchange: <password>",
         "Exchange: 235 2.7.0 Authentication successful",
         "to Exchange: <token>",
+        "to Exchange: a LOGIN <user> <password>",
+        "to Exchange: a AUTHENTICATE XOAUTH2 <token>",
+        "Exchange: a OK AUTHENTICATE completed.",
+        "to Exchange: PASS <password>",
+        "Exchange: +OK User successfully authenticated.",
     ] {
         assert!(text.contains(shown), "{shown} not in\n{text}");
     }

@@ -66,7 +66,11 @@ impl Session {
             _ => self.heard("<unknown command>"),
         }
         if !known(&name) {
-            return self.reply(&tag, replies::COMMAND_ERROR).await;
+            // The tag may be that word.
+            self.say(&format!("<tag> {}", replies::COMMAND_ERROR));
+            let reply = format!("{tag} {}\r\n", replies::COMMAND_ERROR);
+            self.wire.send(reply.as_bytes()).await?;
+            return Ok(Next::Command);
         }
         if ANY.contains(&name.as_str()) {
             return self.any_state(&tag, &name, cursor).await;

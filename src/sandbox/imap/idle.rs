@@ -1,5 +1,7 @@
 //! IDLE (RFC 2177): the session listens, and hears of mail the moment it comes.
 
+use tokio::time::Instant;
+
 use crate::sandbox::imap::dispatch::completed;
 use crate::sandbox::imap::{Heard, Session, Told, replies};
 use crate::sandbox::world::World;
@@ -11,10 +13,11 @@ impl Session {
             member.news.mark_unchanged();
         }
         let _idling = Idling::new(&self.world);
+        let until = Instant::now() + self.world.tuning().imap_idle;
         self.send(replies::IDLING).await?;
         loop {
             self.tell_news(true).await?;
-            match self.hear(true).await? {
+            match self.hear(Some(until)).await? {
                 Heard::News => {}
                 Heard::End(end) => return self.end(end).await,
                 Heard::Line(line) if line.trim_ascii().eq_ignore_ascii_case(b"DONE") => {

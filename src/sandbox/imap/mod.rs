@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_rustls::TlsAcceptor;
 
 use crate::sandbox::Profile;
@@ -140,7 +140,7 @@ impl Session {
             return Ok(());
         }
         loop {
-            let next = match self.hear(false).await? {
+            let next = match self.hear(None).await? {
                 Heard::Line(line) => self.command(line).await,
                 Heard::News => Ok(Next::Command),
                 Heard::End(end) => self.end(end).await,
@@ -179,9 +179,9 @@ impl Session {
         self.send(&greeting).await
     }
 
-    /// Waits for the next line, for the end of the token or of the session and, where wanted, for
-    /// a change of mail.
-    async fn hear(&mut self, news: bool) -> Result<Heard, Silence> {
+    /// Waits for the next line, for the end of the token or of the session and, in IDLE, for a
+    /// change of mail. IDLE has a moment at which it ends, for news is no sign of the client.
+    async fn hear(&mut self, idle_until: Option<Instant>) -> Result<Heard, Silence> {
         let heard = match &mut self.member {
             None => self.wire.line().await,
             Some(member) => {
@@ -198,7 +198,11 @@ impl Session {
                         return Ok(Heard::End(end.unwrap_or(ImapEnd::Silent)));
                     }
                     () = time::sleep(expiry) => return Ok(Heard::End(ImapEnd::TokenExpired)),
-                    _ = member.news.changed(), if news => return Ok(Heard::News),
+                    () = time::sleep_until(idle_until.unwrap_or_else(Instant::now)),
+                        if idle_until.is_some() => return Ok(Heard::End(ImapEnd::Idle)),
+                    _ = member.news.changed(), if idle_until.is_some() => {
+                        return Ok(Heard::News);
+                    }
                     line = self.wire.line() => line,
                 }
             }

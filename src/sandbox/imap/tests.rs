@@ -400,6 +400,15 @@ async fn sessions_end_as_exchange_ends_them() {
     });
     assert_eq!(late.say("a NOOP").await, "a OK NOOP completed.");
     assert_eq!(late.line().await, EXPIRED, "by the clock of Microsoft");
+    world.tune(|tuning| {
+        tuning.clock_offset = 0;
+        tuning.imap_idle = Duration::from_millis(300);
+    });
+    let mut raw = selected(&sandbox).await;
+    raw.say("a IDLE").await;
+    world.put(SCANNER, "INBOX", "x");
+    assert_eq!(raw.line().await, "* 1 EXISTS");
+    assert_eq!(raw.line().await, "* BYE Connection is closed. 13");
     world.tune(|tuning| tuning.login_idle = Duration::from_millis(50));
     assert_eq!(greeted(&sandbox).await.line().await, "* BYE Connection is closed. 13");
 }

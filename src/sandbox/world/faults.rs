@@ -114,7 +114,7 @@ pub enum ImapFault {
     /// The mailbox cannot be opened, in the words of the profile, as where too many connections
     /// are open.
     NotConnected,
-    /// Untagged lines, one of them empty of meaning, come before the reply to AUTHENTICATE.
+    /// Two untagged lines come before the OK to AUTHENTICATE.
     UntaggedBeforeReply,
     /// A refused LOGIN or AUTHENTICATE is followed by `* BYE` and the end.
     ByeAfterRefusal,
