@@ -194,6 +194,9 @@ async fn faults_strike() {
     let sandbox = start().await;
     let world = sandbox.world();
     let token = app_token(&sandbox).await;
+    world.arm_times(Pop3Fault::DropOnConnect, 1);
+    let io = tokio::net::TcpStream::connect(sandbox.pop3()).await.unwrap();
+    assert_eq!(Raw::over(io).line().await, "(closed)");
     world.arm_times(Pop3Fault::BannerByteByByte, 1);
     greeted(&sandbox).await;
     world.arm_times(Pop3Fault::BannerDelayed(Duration::from_millis(100)), 1);
