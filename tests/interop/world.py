@@ -10,9 +10,14 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NOBODY = 65534
 MAILWICKET = os.environ["MAILWICKET"]
 USER, PASSWORD = "scanner@contoso.test", "local-canary-password"
 PROXY_PASSWORD = "proxy-canary-password"
+# Opens the same mailbox by a name and a password that each protocol has to quote in its own way.
+ODD_USER, ODD_PASSWORD = "kamera 7", 'odd canary "w\u00f6rd" \\ {7} %'
+# Of every other mailbox, as Entra judges it.
+ENTRA_PASSWORD = "entra-canary-password"
 
 
 def free_port():
@@ -43,7 +48,9 @@ class World:
     def __init__(self):
         self.work = Path(tempfile.mkdtemp(prefix="mailwicket-interop-"))
         self.work.chmod(0o755)
-        names = ("entra", "submission", "squid", "listener", "forbidden")
+        # The servers' ports, mailwicket's that go through squid, and those that do not.
+        names = ("entra", "submission", "imaps", "pop3s", "squid", "smtp", "imap", "pop3", "forbidden",
+                 "imap_direct", "pop3_direct")
         self.ports = {name: free_port() for name in names}
         self.running = {}
 
@@ -65,7 +72,7 @@ class World:
         for folder in ("log", "tls", "mail", "postfix/etc", "postfix/queue", "postfix/data", "dovecot/keys/default/RS256"):
             self.path(folder).mkdir(parents=True)
         self.path("log").chmod(0o777)
-        shutil.chown(self.path("mail"), 65534, 65534)
+        shutil.chown(self.path("mail"), NOBODY, NOBODY)
         shutil.chown(self.path("postfix/data"), "postfix")
         self.certificates()
         self.start_entra()
@@ -75,6 +82,7 @@ class World:
         self.start_squid()
         self.configure_mailwicket()
         self.start_mailwicket()
+        self.start_direct()
 
     def certificates(self):
         tls = self.path("tls")
@@ -82,7 +90,7 @@ class World:
             "-keyout", tls / "ca.key", "-out", tls / "ca.pem")
         run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=corp.test",
             "-keyout", tls / "leaf.key", "-out", tls / "leaf.csr")
-        (tls / "leaf.ext").write_text("subjectAltName=DNS:login.corp.test,DNS:smtp.corp.test")
+        (tls / "leaf.ext").write_text("subjectAltName=DNS:login.corp.test,DNS:smtp.corp.test,DNS:outlook.corp.test,DNS:localhost")
         run("openssl", "x509", "-req", "-in", tls / "leaf.csr", "-CA", tls / "ca.pem", "-CAkey", tls / "ca.key",
             "-CAcreateserial", "-days", "2", "-extfile", tls / "leaf.ext", "-out", tls / "leaf.pem")
         run("openssl", "genrsa", "-out", tls / "signing.key", "2048")
@@ -116,7 +124,8 @@ class World:
         self.write("dovecot/dovecot.conf", "dovecot.conf")
         self.write("dovecot/oauth2.conf", "oauth2.conf")
         self.spawn("dovecot", "dovecot", "-F", "-c", self.path("dovecot/dovecot.conf"))
-        wait_for("Dovecot", self.path("postfix/queue/private/auth").exists)
+        ready = self.path("postfix/queue/private/auth").exists
+        wait_for("Dovecot", lambda: ready() and listens(self.ports["imaps"]) and listens(self.ports["pop3s"]))
 
     def configure_postfix(self):
         """Makes the queue, in which Dovecot then puts its socket."""
@@ -133,7 +142,7 @@ class World:
 
     def start_squid(self):
         if not self.path("squid.conf").exists():
-            self.path("hosts").write_text("127.0.0.1 login.corp.test smtp.corp.test\n")
+            self.path("hosts").write_text("127.0.0.1 login.corp.test smtp.corp.test outlook.corp.test\n")
             hashed = run("openssl", "passwd", "-apr1", PROXY_PASSWORD, text=True).stdout.strip()
             self.path("squid.passwd").write_text(f"svc-mail:{hashed}\n")
             self.write("squid.conf", "squid.conf")
@@ -141,18 +150,24 @@ class World:
         wait_for("squid", lambda: listens(self.ports["squid"]))
 
     def configure_mailwicket(self):
-        hashed = run(MAILWICKET, "hash-password", input=PASSWORD + "\n", text=True).stdout.strip()
+        hashes = [run(MAILWICKET, "hash-password", input=f"{password}\n", text=True).stdout.strip()
+                  for password in (PASSWORD, ODD_PASSWORD)]
         self.path("client_secret").write_text("entra-canary-secret~value\n")
         self.path("client_secret").chmod(0o600)
-        self.write("proxy.toml", "proxy.toml", mode=0o600, hash=hashed)
+        for name in ("proxy.toml", "direct.toml"):
+            self.write(name, name, mode=0o600, hash=hashes[0], odd_hash=hashes[1])
 
     def environment(self):
         return {"PATH": os.environ["PATH"], "PROXY_PASSWORD": PROXY_PASSWORD}
 
     def start_mailwicket(self):
-        process = self.spawn("mailwicket", MAILWICKET, "--config", self.path("proxy.toml"), env=self.environment())
-        wait_for("mailwicket", lambda: listens(self.ports["listener"]))
-        return process
+        self.spawn("mailwicket", MAILWICKET, "--config", self.path("proxy.toml"), env=self.environment())
+        wait_for("mailwicket", lambda: all(listens(self.ports[name]) for name in ("smtp", "imap", "pop3")))
+
+    def start_direct(self):
+        """A second mailwicket, which knows no proxy."""
+        self.spawn("direct", MAILWICKET, "--config", self.path("direct.toml"), env=self.environment())
+        wait_for("mailwicket", lambda: all(listens(self.ports[name]) for name in ("imap_direct", "pop3_direct")))
 
     def tear_down(self):
         self.stop_postfix()
@@ -170,21 +185,40 @@ class World:
     def squid_lines(self):
         return self.log("squid.log").splitlines()
 
-    def delivered(self):
-        """Every message in the mailbox, taken out."""
-        folder = self.path("mail/new")
+    def resident(self, name):
+        pages = Path(f"/proc/{self.running[name].pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    # Mailboxes ----------------------------------------------------------------------------------
+
+    def mailbox(self, name, messages):
+        """Makes a mailbox that holds these messages, or makes it anew; gives its user."""
+        user = f"{name}@contoso.test"
+        folder = self.path("mail", user)
+        shutil.rmtree(folder, ignore_errors=True)
+        for part in ("cur", "new", "tmp"):
+            folder.joinpath(part).mkdir(parents=True)
+        for number, message in enumerate(messages):
+            folder.joinpath("new", f"{1_700_000_000 + number}.{number}.interop").write_bytes(message.replace(b"\r\n", b"\n"))
+        run("chown", "-R", f"{NOBODY}:{NOBODY}", folder)
+        return user
+
+    def delivered(self, keep=False):
+        """Every message in the mailbox that Postfix delivers to, taken out unless they are to stay."""
+        folder = self.path("mail", USER, "new")
         messages = []
         for file in sorted(folder.iterdir()) if folder.exists() else []:
             messages.append(file.read_bytes())
-            file.unlink()
+            if not keep:
+                file.unlink()
         return messages
 
-    def arrives(self, message, count=1):
+    def arrives(self, message, count=1, keep=False):
         """Waits for the message; what Postfix puts in front is left aside, and it keeps lines by LF."""
         messages = []
 
         def there():
-            messages.extend(self.delivered())
+            messages.extend(self.delivered(keep))
             return len(messages) >= count
         wait_for("the message", there, 60)
         wanted = message.replace(b"\r\n", b"\n")

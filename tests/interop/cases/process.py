@@ -1,0 +1,170 @@
+"""Refusals, outages, and mailwicket as a process."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from cases import case
+from dialogue import Imap, Pop3, Smtp, b64
+from messages import ODD
+from world import ENTRA_PASSWORD, MAILWICKET, ODD_PASSWORD, ODD_USER, PASSWORD, PROXY_PASSWORD, USER, listens, wait_for
+
+
+# Refusals and outages -----------------------------------------------------------------------------
+
+# Of each protocol: the dialogue, its port, and how a login is taken, is refused, and fails for now.
+PROTOCOLS = ((Smtp, "smtp", "235 ", "535 5.7.8 ", "454 4.7.0 "),
+             (Imap, "imap", "A1 OK ", "A1 NO [AUTHENTICATIONFAILED] ", "A1 NO [UNAVAILABLE] "),
+             (Pop3, "pop3", "+OK", "-ERR [AUTH] ", "-ERR [SYS/TEMP] "))
+
+
+def tells(world, kind, port, user, password):
+    with kind(world.ports[port]) as session:
+        return session.log_in(user, password)
+
+
+@case
+def a_wrong_password_opens_nothing(world):
+    """Right logins follow the wrong ones: when the logs show theirs, they would show the others' too."""
+    def opened():
+        tunnels = [line for line in world.squid_lines() if "CONNECT login." not in line]
+        dovecot = re.findall("(?:imap|pop3)-login: ", world.log("dovecot.log"))
+        return len(tunnels), world.log("postfix.log").count(": connect from ") + len(dovecot)
+    world.stop("squid")  # what still ran is in its log now
+    world.start_squid()
+    tunnels, connections = opened()
+    for user, password in ((USER, "wrong"), ("nobody@fabrikam.test", PASSWORD)):
+        for kind, port, _, refused, _ in PROTOCOLS:
+            told = tells(world, kind, port, user, password)
+            assert told.startswith(refused), told
+    for kind, port, taken, *_ in PROTOCOLS:
+        told = tells(world, kind, port, USER, PASSWORD)
+        assert told.startswith(taken), told
+    wait_for("squid's log", lambda: opened()[0] >= tunnels + 3)
+    assert opened() == (tunnels + 3, connections + 3), (tunnels, connections, opened())
+
+
+@case
+def entra_judges_a_users_password(world):
+    for kind, port, taken, refused, _ in PROTOCOLS:
+        user = world.mailbox(f"erp-{port}", [])
+        told = tells(world, kind, port, user, ENTRA_PASSWORD)
+        assert told.startswith(taken), told
+        told = tells(world, kind, port, user, "entra-canary-typo")
+        assert told.startswith(refused) and "AADSTS50126" in told, told
+
+
+@case
+def a_port_that_the_proxy_forbids(world):
+    told = tells(world, Smtp, "forbidden", USER, PASSWORD)
+    assert told.startswith("454 4.7.0 The proxy answered 403"), told
+    words = f"proxy 127.0.0.1:{world.ports['squid']} answered 403 to CONNECT smtp.corp.test:2"
+    assert words in world.log("mailwicket.out"), "the log does not name it"
+
+
+@case
+def outages_are_passing(world):
+    def fails(words, protocols=PROTOCOLS):
+        for kind, port, *_, unavailable in protocols:
+            told = tells(world, kind, port, USER, PASSWORD)
+            assert told.startswith(unavailable + words), told
+
+    def works(protocols=PROTOCOLS):
+        return all(tells(world, kind, port, USER, PASSWORD).startswith(taken) for kind, port, taken, *_ in protocols)
+    smtp, reading = PROTOCOLS[:1], PROTOCOLS[1:]
+    direct = [(kind, f"{port}_direct", *rest) for kind, port, *rest in reading]
+    world.stop_postfix()
+    wait_for("Postfix's end", lambda: not listens(world.ports["submission"]))
+    fails("The proxy answered 503", smtp)
+    world.start_postfix()
+    world.stop("dovecot")
+    wait_for("Dovecot's end", lambda: not listens(world.ports["imaps"]) and not listens(world.ports["pop3s"]))
+    fails("The proxy answered 503", reading)
+    fails("Cannot connect to ", direct)
+    world.start_dovecot()
+    assert works() and works(direct)
+    world.stop("squid")
+    fails("Cannot connect to the proxy")
+    world.start_squid()
+    assert works()
+    world.stop("mailwicket")
+    world.stop("entra")
+    world.start_mailwicket()
+    fails("No token now")
+    world.start_entra()
+    wait_for("the token endpoint to be asked again", works)
+
+
+# The process --------------------------------------------------------------------------------------
+
+@case
+def check_and_its_exit_codes(world):
+    def check(*more):
+        return subprocess.run([MAILWICKET, "check", *more], env=world.environment(), capture_output=True, text=True, timeout=120)
+    good = check("--offline", "--config", world.path("proxy.toml"))
+    assert good.returncode == 0, good
+    whole = check("--config", world.path("proxy.toml"), "--account", USER)
+    assert whole.returncode == 69 and "logged in over smtp at smtp.corp.test" in whole.stdout and "403" in whole.stdout, whole
+    text = world.path("proxy.toml").read_text()
+    world.path("broken.toml").write_text(text.replace('grant = "password"', 'grant = "magic"'))
+    bad = check("--offline", "--config", world.path("broken.toml"))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if line == 'grant = "password"')
+    assert bad.returncode == 78 and f"broken.toml:{line}: entra.users.grant" in bad.stderr, bad
+
+
+@case
+def sigterm_lets_a_running_session_finish(world):
+    def port(name):
+        return world.ports[name]
+    with Smtp(port("smtp")) as session, Imap(port("imap")) as reader, \
+            Smtp(port("smtp")) as smtp, Imap(port("imap")) as imap, Pop3(port("pop3")) as pop3:
+        session.log_in(USER, PASSWORD)
+        reader.log_in(USER, PASSWORD)
+        world.running["mailwicket"].send_signal(signal.SIGTERM)
+        for waiting, farewell in ((smtp, "421 4.3.2 "), (imap, "* BYE [UNAVAILABLE] "), (pop3, "-ERR [SYS/TEMP] ")):
+            told = waiting.line()
+            assert told.startswith(farewell), told
+        wait_for("the ports to close", lambda: not any(listens(port(name)) for name in ("smtp", "imap", "pop3")))
+        for line in (f"MAIL FROM:<{USER}>", f"RCPT TO:<{USER}>", "DATA"):
+            session.say(line)
+        session.write(ODD.replace(b"\r\n.", b"\r\n.."))
+        assert session.say(".").startswith("250 ")
+        session.say("QUIT")
+        assert reader.say("A2 SELECT INBOX").startswith("A2 OK ")
+        assert reader.say("A3 LOGOUT").startswith("A3 OK ")
+    assert world.stop("mailwicket") == 0
+    world.arrives(ODD)
+    world.start_mailwicket()
+
+
+@case
+def nothing_went_direct_and_all_by_name(world):
+    """Of the mailwicket that has the proxy; the other's connections are in no squid log."""
+    lines = world.squid_lines()
+    targets = {line.split()[6] for line in lines if "CONNECT" in line}
+    ports = world.ports
+    servers = [f"smtp.corp.test:{ports['submission']}", f"outlook.corp.test:{ports['imaps']}", f"outlook.corp.test:{ports['pop3s']}"]
+    assert targets == {f"login.corp.test:{ports['entra']}", *servers, "smtp.corp.test:2"}, targets
+
+    def tunnels(server):
+        return sum(f"CONNECT {server}" in line and "/200" in line for line in lines)
+    connected = [world.log("postfix.log").count(": connect from "),
+                 world.log("dovecot.log").count("imap-login: "), world.log("dovecot.log").count("pop3-login: ")]
+    # Other connections are this suite's own looks at the port, and the other mailwicket's.
+    assert all(0 < tunnels(server) <= count for server, count in zip(servers, connected)), (list(map(tunnels, servers)), connected)
+
+
+@case
+def no_secret_anywhere(world):
+    secrets = [PASSWORD, ODD_PASSWORD, PROXY_PASSWORD, ENTRA_PASSWORD, "entra-canary-secret~value", "entra-canary-typo", "eyJ"]
+    logins = [(USER, PASSWORD), (ODD_USER, ODD_PASSWORD)]
+    encoded = [b64(f"svc-mail:{PROXY_PASSWORD}"), *(b64(secret) for secret in secrets),
+               *(b64(f"\0{user}\0{password}") for user, password in logins)]
+    escaped = [ODD_PASSWORD.replace("\\", "\\\\").replace('"', '\\"')]
+    for name in ("mailwicket", "direct"):
+        log = world.log(f"{name}.out")
+        assert "session_end" in log and "DEBUG" in log, "the log was kept"
+        arguments = Path(f"/proc/{world.running[name].pid}/cmdline").read_text()
+        for form in (*secrets, *encoded, *escaped, "odd canary"):
+            assert form not in log and form not in arguments, f"{form[:20]} shows"

@@ -1,0 +1,25 @@
+"""Clients that need a build or a package manager of their own, made ready on first use."""
+
+import os
+
+from world import HERE, run
+
+JARS = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
+
+
+def java(world, program, *arguments):
+    """The command for one of the programs in clients/."""
+    classes = world.path("java")
+    if not classes.exists():
+        run("javac", "-cp", JARS, "-d", classes, *sorted(HERE.glob("clients/*.java")), timeout=120)
+    # The small compiler and collector: these programs are over before others pay.
+    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{JARS}:{classes}", program, *arguments]
+
+
+def node(world, script, *arguments):
+    """The command for one of the scripts in clients/."""
+    modules = world.path("node")
+    if not modules.exists():
+        modules.mkdir()
+        run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", modules, "nodemailer@7", "imapflow@1", timeout=120)
+    return ["env", f"NODE_PATH={modules / 'node_modules'}", "node", HERE / "clients" / script, *arguments]
