@@ -9,8 +9,8 @@ def b64(text):
 
 
 class Dialogue:
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+    def __init__(self, port, address="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
         self.file = self.socket.makefile("rb")
         self.greeting = self.reply()
 

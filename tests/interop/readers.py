@@ -6,7 +6,7 @@ Most keep messages with LF, as is the custom in files; that is all that is undon
 import imaplib
 import os
 import poplib
-import pty
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class Inbox:
         return path
 
     def run(self, *command, **options):
-        done = subprocess.run([str(word) for word in command], capture_output=True, timeout=120, cwd=self.folder,
+        done = subprocess.run([str(word) for word in command], capture_output=True, timeout=60, cwd=self.folder,
                               env={**os.environ, "HOME": str(self.folder), "TERM": "xterm"}, **options)
         if done.returncode != 0:
             raise AssertionError(f"{command[0]} failed: {done.stdout[-2000:]} {done.stderr[-2000:]}")
@@ -77,7 +77,7 @@ def python_poplib(inbox):
     return messages
 
 
-def mbsync(inbox, *options):
+def mbsync(inbox):
     box = inbox.folder / "near"
     box.mkdir(exist_ok=True)
     config = inbox.file("mbsyncrc", f"""\
@@ -88,10 +88,13 @@ Port {inbox.port}
 User "{inbox.user}"
 Pass "{inbox.password}"
 SSLType None
+
 IMAPStore far
 Account far
+
 MaildirStore near
 Inbox {box}/INBOX
+
 Channel all
 Far :far:
 Near :near:
@@ -100,8 +103,13 @@ Create Near
 Expunge Both
 SyncState {inbox.folder}/state-
 """)
-    inbox.run("mbsync", "-c", config, *options, "all")
-    return maildir(box / "INBOX")
+    inbox.run("mbsync", "-c", config, "all")
+    return [unmarked(message) for message in maildir(box / "INBOX")]
+
+
+def unmarked(message):
+    """Without the line by which mbsync knows a message that it has copied."""
+    return re.sub(rb"X-TUID: .{12}\r\n", b"", message, count=1)
 
 
 def fetchmail(inbox):
@@ -119,7 +127,7 @@ poll 127.0.0.1 service {inbox.port} protocol {inbox.protocol} auth password
 
 
 def getmail(inbox):
-    """Delivers nothing as root."""
+    """Delivers nothing as root; two lines in the header are its own."""
     box = inbox.folder / "maildir"
     for part in ("", "cur", "new", "tmp"):
         (box / part).mkdir()
@@ -141,7 +149,8 @@ verbose = 0
 """)
     inbox.run("chown", "-R", NOBODY, inbox.folder)
     inbox.run("getmail", "--getmaildir", inbox.folder, "--rcfile", config, user=NOBODY, group=NOBODY, extra_groups=[])
-    return maildir(box)
+    added = re.compile(rb"^(Return-Path: <unknown>|X-getmail-retrieved-from-mailbox: INBOX)\r\n", re.MULTILINE)
+    return [added.sub(b"", message) for message in maildir(box)]
 
 
 def offlineimap(inbox):
@@ -176,14 +185,10 @@ def mutt(inbox):
 set {kind}_user="{inbox.user}" {kind}_pass="{inbox.password}"
 set ssl_starttls=no ssl_force_tls=no
 set mbox_type=Maildir confirmappend=no confirmcreate=no copy=no delete=no move=no quit=yes sleep_time=0
-push "<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>{box}<enter><quit>"
+push "<tag-pattern>~A<enter><tag-prefix-cond><copy-message><kill-line>{box}<enter><quit>"
 """)
-    terminal, inside = pty.openpty()
-    try:
-        inbox.run("mutt", "-F", config, "-f", f"{kind}://127.0.0.1:{inbox.port}/", stdin=inside)
-    finally:
-        os.close(terminal)
-        os.close(inside)
+    terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    inbox.run("/usr/bin/python3", "-c", terminal, "mutt", "-F", config, "-f", f"{kind}://127.0.0.1:{inbox.port}/", stdin=subprocess.DEVNULL)
     return maildir(box)
 
 

@@ -15,7 +15,7 @@ MAILWICKET = os.environ["MAILWICKET"]
 USER, PASSWORD = "scanner@contoso.test", "local-canary-password"
 PROXY_PASSWORD = "proxy-canary-password"
 # Opens the same mailbox by a name and a password that each protocol has to quote in its own way.
-ODD_USER, ODD_PASSWORD = "kamera 7", 'odd canary "w\u00f6rd" \\ {7} %'
+ODD_USER, ODD_PASSWORD = "contoso\\kamera", 'odd canary "w\u00f6rd" \\ {7} %'
 # Of every other mailbox, as Entra judges it.
 ENTRA_PASSWORD = "entra-canary-password"
 

@@ -36,7 +36,7 @@ for reader in (readers.curl, readers.python_imaplib, readers.mbsync, readers.fet
 @case
 def imap_logins_in_every_form(world):
     """An odd password as it is quoted, counted and encoded; the mailbox is not named as the user is."""
-    user, password = (f'"{word}"' for word in (ODD_USER, ODD_PASSWORD.replace("\\", "\\\\").replace('"', '\\"')))
+    user, password = ('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in (ODD_USER, ODD_PASSWORD))
     octets = ODD_PASSWORD.encode()
     for port in (world.ports["imap"], world.ports["imap_direct"]):
         with Imap(port) as session:
@@ -55,8 +55,10 @@ def imap_logins_in_every_form(world):
         with imaplib.IMAP4("127.0.0.1", port) as session:
             status, _ = session.authenticate("PLAIN", lambda _: f"\0{ODD_USER}\0{ODD_PASSWORD}".encode())
             assert status == "OK", "AUTHENTICATE PLAIN"
-    for options in ([], ["--login-options", "AUTH=LOGIN"], ["--login-options", "AUTH=+LOGIN"]):
-        readers.curl(inbox(world, "imap", ODD_USER, ODD_PASSWORD), *options)
+    world.mailbox("scanner", [ODD])
+    for options in ([], ["--login-options", "AUTH=LOGIN"]):
+        same(readers.curl(inbox(world, "imap", ODD_USER, ODD_PASSWORD), *options), [ODD])
+    world.mailbox("scanner", [])
 
 
 # Messages -----------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ def imap_two_thousand_messages_in_both_directions(world):
     for number, file in enumerate(sorted(file for part in ("new", "cur") for file in (cur.parent / part).iterdir())):
         flags = "T" if number < 10 else ("S", "F", "RS", "")[number % 4]
         if flags != "T":
-            wanted.append((file.read_bytes().replace(b"\n", b"\r\n"), flags))
+            wanted.append((readers.unmarked(file.read_bytes().replace(b"\n", b"\r\n")), flags))
         file.rename(cur / f"{file.name.split(':')[0]}:2,{flags}")
     for number in range(100):
         wanted.append((text(number, "near"), "S"))
@@ -120,7 +122,7 @@ def imap_two_thousand_messages_in_both_directions(world):
         session.login(user, ENTRA_PASSWORD)
         session.select("INBOX", readonly=True)
         _, parts = session.fetch("1:*", "(FLAGS BODY.PEEK[])")
-    got = [(octets, "".join(letter for word, letter in words.items() if word in head))
+    got = [(readers.unmarked(octets), "".join(letter for word, letter in words.items() if word in head))
            for head, octets in (part for part in parts if isinstance(part, tuple))]
     assert sorted(got) == sorted(wanted), (len(got), len(wanted), sorted(set(got) ^ set(wanted))[:2])
 

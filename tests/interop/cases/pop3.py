@@ -31,9 +31,11 @@ def pop3_logins_in_every_form(world):
             assert session.say("AUTH LOGIN").startswith("+ ")
             assert session.say(b64(ODD_USER)).startswith("+ ")
             assert session.say(b64(ODD_PASSWORD)).startswith("+OK"), "LOGIN"
-    for options in ([], ["--sasl-ir"], ["--login-options", "AUTH=LOGIN"], ["--login-options", "AUTH=+LOGIN"]):
-        readers.curl(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), *options)
-    readers.python_poplib(inbox(world, "pop3", ODD_USER, ODD_PASSWORD))
+    world.mailbox("scanner", [ODD])
+    for options in ([], ["--sasl-ir"], ["--login-options", "AUTH=LOGIN"]):
+        same(readers.curl(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), *options), [ODD])
+    same(readers.python_poplib(inbox(world, "pop3", ODD_USER, ODD_PASSWORD)), [ODD])
+    world.mailbox("scanner", [])
 
 
 # Messages -----------------------------------------------------------------------------------------
