@@ -32,11 +32,11 @@ class Inbox:
         return path
 
     def run(self, *command, **options):
-        done = subprocess.run([str(word) for word in command], capture_output=True, timeout=60, cwd=self.folder,
-                              env={**os.environ, "HOME": str(self.folder), "TERM": "xterm"}, **options)
-        if done.returncode != 0:
-            raise AssertionError(f"{command[0]} failed: {done.stdout[-2000:]} {done.stderr[-2000:]}")
-        return done.stdout
+        try:
+            return subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60, cwd=self.folder,
+                                  env={**os.environ, "HOME": str(self.folder), "TERM": "xterm"}, **options).stdout
+        except subprocess.SubprocessError as error:
+            raise AssertionError(f"{error}: {(error.stdout or b'')[-2000:]} {(error.stderr or b'')[-2000:]}") from error
 
 
 def files(folder):
@@ -178,18 +178,19 @@ starttls = no
 
 
 def mutt(inbox):
-    """Copies all into a Maildir, by the keys that a person would press."""
+    """Copies all into a Maildir, by the keys that a person would press; two lines in the header are its own."""
     kind = {"imap": "imap", "pop3": "pop"}[inbox.protocol]
     box = inbox.folder / "maildir"
     config = inbox.file("muttrc", f"""\
 set {kind}_user="{inbox.user}" {kind}_pass="{inbox.password}"
 set ssl_starttls=no ssl_force_tls=no
-set mbox_type=Maildir confirmappend=no confirmcreate=no copy=no delete=no move=no quit=yes sleep_time=0
+set folder={inbox.folder} mbox_type=Maildir confirmappend=no confirmcreate=no copy=no delete=no move=no quit=yes sleep_time=0
 push "<tag-pattern>~A<enter><tag-prefix-cond><copy-message><kill-line>{box}<enter><quit>"
 """)
     terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     inbox.run("/usr/bin/python3", "-c", terminal, "mutt", "-F", config, "-f", f"{kind}://127.0.0.1:{inbox.port}/", stdin=subprocess.DEVNULL)
-    return maildir(box)
+    added = re.compile(rb"Content-Length: \d+\r\nLines: \d+\r\n")
+    return [added.sub(b"", message, count=1) for message in maildir(box)]
 
 
 def imapflow(inbox):
