@@ -24,7 +24,10 @@ class Dialogue:
         self.socket.sendall(octets)
 
     def line(self):
-        return self.file.readline().decode().rstrip("\r\n")
+        line = self.file.readline().decode()
+        if not line:
+            raise EOFError("the connection ended")
+        return line.rstrip("\r\n")
 
     def reply(self):
         return self.line()

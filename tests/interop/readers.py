@@ -198,6 +198,7 @@ def imapflow(inbox):
     return files(inbox.folder)
 
 
-def javamail(inbox):
-    inbox.run(*java(inbox.world, "Read", inbox.protocol, inbox.port, inbox.user, inbox.password, inbox.folder))
+def javamail(inbox, *options):
+    arguments = inbox.protocol, inbox.port, inbox.user, inbox.password, inbox.folder
+    inbox.run(*java(inbox.world, "Read", *arguments, options=options))
     return files(inbox.folder)

@@ -7,13 +7,14 @@ from world import HERE, run
 JARS = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
 
 
-def java(world, program, *arguments):
-    """The command for one of the programs in clients/."""
+def java(world, program, *arguments, options=()):
+    """The command for one of the programs in clients/; the options are JavaMail's."""
     classes = world.path("java")
     if not classes.exists():
         run("javac", "-cp", JARS, "-d", classes, *sorted(HERE.glob("clients/*.java")), timeout=120)
     # The small compiler and collector: these programs are over before others pay.
-    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{JARS}:{classes}", program, *arguments]
+    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *(f"-D{option}" for option in options),
+            "-cp", f"{JARS}:{classes}", program, *arguments]
 
 
 def node(world, script, *arguments):

@@ -58,6 +58,9 @@ def imap_logins_in_every_form(world):
     world.mailbox("scanner", [ODD])
     for options in ([], ["--login-options", "AUTH=LOGIN"]):
         same(readers.curl(inbox(world, "imap", ODD_USER, ODD_PASSWORD), *options), [ODD])
+    same(readers.imapflow(inbox(world, "imap", ODD_USER, ODD_PASSWORD)), [ODD])
+    for options in ([], ["mail.imap.auth.mechanisms=LOGIN"], ["mail.imap.auth.plain.disable=true", "mail.imap.auth.login.disable=true"]):
+        same(readers.javamail(inbox(world, "imap", ODD_USER, ODD_PASSWORD), *options), [ODD])
     world.mailbox("scanner", [])
 
 
@@ -75,6 +78,22 @@ def imap_twenty_five_megabytes(world):
             status, said = session.append("INBOX", r"(\Seen)", None, octets)
             assert status == "OK", said
         same(readers.python_imaplib(inbox(world, port, user)), [octets, octets])
+
+
+@case
+def imap_an_append_behind_the_login(world):
+    """All of it in one go: what a client sends before it is let in waits where it is."""
+    octets = large()
+    user = world.mailbox("pipelined", [])
+    with Imap(world.ports["imap"]) as session:
+        before = world.resident("mailwicket")
+        session.write(f"A1 LOGIN {user} {ENTRA_PASSWORD}\r\nA2 APPEND INBOX {{{len(octets)}+}}\r\n".encode() + octets + b"\r\nA3 LOGOUT\r\n")
+        grown = world.resident("mailwicket") - before
+        for wanted in ("A1 OK ", "A2 OK ", "A3 OK "):
+            told = session.reply()
+            assert told.startswith(wanted), told
+    same(readers.python_imaplib(inbox(world, "imap", user)), [octets])
+    assert grown < 4_000_000, f"grew by {grown} octets"
 
 
 @case
@@ -166,13 +185,13 @@ def imap_idle_is_told_at_once(world):
             session.write(b"DONE\r\n")
             assert session.reply().startswith("A3 OK ")
     command = [str(word) for word in java(world, "Idle", world.ports["imap"], USER, PASSWORD)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
+    with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         told = "".join(iter_until(client.stdout, lambda line: line.startswith("+ ")))
         sent = send()
         told += "".join(iter_until(client.stdout, lambda line: line == "arrived\n"))
         took.append(time.monotonic() - sent)
         client.stdout.read()
-        assert client.wait(60) == 0 and told.endswith("arrived\n"), told[-2000:]
+        assert client.wait() == 0 and told.endswith("arrived\n"), told[-2000:]
     world.mailbox("scanner", [])
     assert max(took) < 1, took
     return ", ".join(f"{seconds * 1000:.0f} ms" for seconds in took)
