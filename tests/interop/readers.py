@@ -39,6 +39,11 @@ class Inbox:
             raise AssertionError(f"{error}: {(error.stdout or b'')[-2000:]} {(error.stderr or b'')[-2000:]}") from error
 
 
+def quoted(word):
+    """As IMAP has it (RFC 3501 section 9), and many a configuration."""
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def files(folder):
     return [path.read_bytes() for path in sorted(folder.iterdir())]
 
@@ -60,8 +65,12 @@ def curl(inbox, *options):
 
 
 def python_imaplib(inbox):
+    """Its own LOGIN is ASCII only."""
     with imaplib.IMAP4("127.0.0.1", inbox.port, timeout=60) as session:
-        session.login(inbox.user, inbox.password)
+        if inbox.password.isascii():
+            session.login(inbox.user, inbox.password)
+        else:
+            session.authenticate("PLAIN", lambda _: f"\0{inbox.user}\0{inbox.password}".encode())
         session.select("INBOX", readonly=True)
         _, parts = session.fetch("1:*", "(BODY.PEEK[])")
         return [part[1] for part in parts if isinstance(part, tuple)]
@@ -85,8 +94,8 @@ FSync no
 IMAPAccount far
 Host 127.0.0.1
 Port {inbox.port}
-User "{inbox.user}"
-Pass "{inbox.password}"
+User {quoted(inbox.user)}
+Pass {quoted(inbox.password)}
 SSLType None
 
 IMAPStore far
@@ -116,10 +125,11 @@ def fetchmail(inbox):
     """It may not touch the header (invisible), and gives each message to a command."""
     fetched = inbox.folder / "fetched"
     fetched.mkdir()
+    user, password = (word.replace("\\", "\\\\") for word in (inbox.user, inbox.password))
     config = inbox.file("fetchmailrc", f"""\
 set invisible
 poll 127.0.0.1 service {inbox.port} protocol {inbox.protocol} auth password
-  user "{inbox.user}" password "{inbox.password}" sslproto ""
+  user '{user}' password '{password}' sslproto ""
   fetchall no rewrite mda "cat >{fetched}/$$"
 """)
     inbox.run("fetchmail", "--fetchmailrc", config, "--pidfile", inbox.folder / "pid", "--idfile", inbox.folder / "ids", "--nosyslog")
@@ -169,7 +179,7 @@ type = IMAP
 remotehost = 127.0.0.1
 remoteport = {inbox.port}
 remoteuser = {inbox.user}
-remotepass = {inbox.password}
+remotepass = {inbox.password.replace("%", "%%")}
 ssl = no
 starttls = no
 """)
@@ -182,7 +192,7 @@ def mutt(inbox):
     kind = {"imap": "imap", "pop3": "pop"}[inbox.protocol]
     box = inbox.folder / "maildir"
     config = inbox.file("muttrc", f"""\
-set {kind}_user="{inbox.user}" {kind}_pass="{inbox.password}"
+set {kind}_user={quoted(inbox.user)} {kind}_pass={quoted(inbox.password)}
 set ssl_starttls=no ssl_force_tls=no
 set folder={inbox.folder} mbox_type=Maildir confirmappend=no confirmcreate=no copy=no delete=no move=no quit=yes sleep_time=0
 push "<tag-pattern>~A<enter><tag-prefix-cond><copy-message><kill-line>{box}<enter><quit>"

@@ -32,9 +32,8 @@ def pop3_logins_in_every_form(world):
             assert session.say(b64(ODD_USER)).startswith("+ ")
             assert session.say(b64(ODD_PASSWORD)).startswith("+OK"), "LOGIN"
     world.mailbox("scanner", [ODD])
-    for options in ([], ["--sasl-ir"], ["--login-options", "AUTH=LOGIN"]):
+    for options in (["--sasl-ir"], ["--login-options", "AUTH=LOGIN"]):
         same(readers.curl(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), *options), [ODD])
-    same(readers.python_poplib(inbox(world, "pop3", ODD_USER, ODD_PASSWORD)), [ODD])
     for mechanism in ("PLAIN", "LOGIN"):
         same(readers.javamail(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), f"mail.pop3.auth.mechanisms={mechanism}"), [ODD])
     world.mailbox("scanner", [])
