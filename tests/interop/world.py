@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NOBODY = 65534
 MAILWICKET = os.environ["MAILWICKET"]
+# Every secret here has "canary" in it: no_secret_anywhere looks for that.
 USER, PASSWORD = "scanner@contoso.test", "local-canary-password"
 PROXY_PASSWORD = "proxy-canary-password"
 # Opens the same mailbox by a name and a password that each protocol has to quote in its own way.

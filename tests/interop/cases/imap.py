@@ -83,7 +83,8 @@ def imap_an_append_behind_the_login(world):
     user = world.mailbox("pipelined", [])
     with Imap(world.ports["imap"]) as session:
         before = world.resident("mailwicket")
-        session.write(f"A1 LOGIN {user} {ENTRA_PASSWORD}\r\nA2 APPEND INBOX {{{len(octets)}+}}\r\n".encode() + octets + b"\r\nA3 LOGOUT\r\n")
+        commands = f"A1 LOGIN {user} {ENTRA_PASSWORD}\r\nA2 APPEND INBOX {{{len(octets)}+}}\r\n"
+        session.write(commands.encode() + octets + b"\r\nA3 LOGOUT\r\n")
         grown = world.resident("mailwicket") - before
         for wanted in ("A1 OK ", "A2 OK ", "A3 OK "):
             told = session.reply()
