@@ -15,9 +15,9 @@ MAILWICKET = os.environ["MAILWICKET"]
 # Every secret here has "canary" in it: no_secret_anywhere looks for that.
 USER, PASSWORD = "scanner@contoso.test", "local-canary-password"
 PROXY_PASSWORD = "proxy-canary-password"
-# Opens the same mailbox by a name and a password that each protocol has to quote in its own way.
+# A name for the same mailbox, and a password that each protocol has to quote in its own way.
 ODD_USER, ODD_PASSWORD = "contoso\\kamera", 'odd canary "w\u00f6rd" \\ {7} %'
-# Of every other mailbox, as Entra judges it.
+# Opens every other mailbox, as Entra judges it; the odd one does too.
 ENTRA_PASSWORD = "entra-canary-password"
 
 
@@ -192,12 +192,10 @@ class World:
 
     # Mailboxes ----------------------------------------------------------------------------------
 
-    def mailbox(self, name, messages):
-        """Makes a mailbox that holds these messages, or makes it anew; gives its user."""
+    def mailbox(self, name, messages=()):
+        """Makes a mailbox that holds these messages; gives its user."""
         user = f"{name}@contoso.test"
         folder = self.path("mail", user)
-        if folder.exists():  # set aside, not removed: a server may still be closing it
-            folder.rename(tempfile.mkdtemp(dir=self.path("mail")))
         for part in ("cur", "new", "tmp"):
             folder.joinpath(part).mkdir(parents=True)
         for number, message in enumerate(messages):
@@ -205,22 +203,21 @@ class World:
         run("chown", "-R", f"{NOBODY}:{NOBODY}", folder)
         return user
 
-    def delivered(self, keep=False):
-        """Every message in the mailbox that Postfix delivers to, taken out unless they are to stay."""
+    def delivered(self):
+        """Every message in the mailbox that the sending clients write to, taken out."""
         folder = self.path("mail", USER, "new")
         messages = []
         for file in sorted(folder.iterdir()) if folder.exists() else []:
             messages.append(file.read_bytes())
-            if not keep:
-                file.unlink()
+            file.unlink()
         return messages
 
-    def arrives(self, message, count=1, keep=False):
+    def arrives(self, message, count=1):
         """Waits for the message; what Postfix puts in front is left aside, and it keeps lines by LF."""
         messages = []
 
         def there():
-            messages.extend(self.delivered(keep))
+            messages.extend(self.delivered())
             return len(messages) >= count
         wait_for("the message", there, 60)
         wanted = message.replace(b"\r\n", b"\n")

@@ -31,7 +31,7 @@ def iter_until(lines, last):
 for reader in (readers.curl, readers.python_imaplib, readers.mbsync, readers.fetchmail,
                readers.offlineimap, readers.mutt, readers.imapflow, readers.javamail):
     reads("imap", reader)
-reads("imap", readers.getmail, odd=False)  # logs in with ASCII only
+reads("imap", readers.getmail, odd=ENTRA_PASSWORD)  # its LOGIN is ASCII only
 
 
 @case
@@ -53,11 +53,10 @@ def imap_logins_in_every_form(world):
             assert session.say("e AUTHENTICATE LOGIN").startswith("+ ")
             assert session.say(b64(ODD_USER)).startswith("+ ")
             assert session.say(b64(ODD_PASSWORD)).startswith("e OK "), "AUTHENTICATE LOGIN"
-    world.mailbox("scanner", [ODD])
-    same(readers.curl(inbox(world, "imap", ODD_USER, ODD_PASSWORD), "--login-options", "AUTH=LOGIN"), [ODD])
+    user = world.mailbox("logins", [ODD])
+    same(readers.curl(inbox(world, "imap", user, ODD_PASSWORD), "--login-options", "AUTH=LOGIN"), [ODD])
     for options in (["mail.imap.auth.mechanisms=LOGIN"], ["mail.imap.auth.plain.disable=true", "mail.imap.auth.login.disable=true"]):
-        same(readers.javamail(inbox(world, "imap", ODD_USER, ODD_PASSWORD), *options), [ODD])
-    world.mailbox("scanner", [])
+        same(readers.javamail(inbox(world, "imap", user, ODD_PASSWORD), *options), [ODD])
 
 
 # Messages -----------------------------------------------------------------------------------------
@@ -80,7 +79,7 @@ def imap_twenty_five_megabytes(world):
 def imap_an_append_behind_the_login(world):
     """All of it in one go: what a client sends before it is let in waits where it is."""
     octets = large()
-    user = world.mailbox("pipelined", [])
+    user = world.mailbox("pipelined")
     with Imap(world.ports["imap"]) as session:
         before = world.resident("mailwicket")
         commands = f"A1 LOGIN {user} {ENTRA_PASSWORD}\r\nA2 APPEND INBOX {{{len(octets)}+}}\r\n"
@@ -166,13 +165,12 @@ def imap_idle_is_told_at_once(world):
     def send():
         with smtplib.SMTP("127.0.0.1", world.ports["smtp"], timeout=60) as session:
             session.login(USER, PASSWORD)
-            session.sendmail(USER, [USER], ODD)
+            session.sendmail(USER, [user], ODD)
         return time.monotonic()
-    took = []
-    world.mailbox("scanner", [])
+    user, took = world.mailbox("idle"), []
     for port in ("imap", "imap_direct"):
         with Imap(world.ports[port]) as session:
-            session.log_in(USER, PASSWORD)
+            session.log_in(user, ENTRA_PASSWORD)
             session.say("A2 SELECT INBOX")
             assert session.say("A3 IDLE").startswith("+ ")
             sent = send()
@@ -181,7 +179,7 @@ def imap_idle_is_told_at_once(world):
             took.append(time.monotonic() - sent)
             session.write(b"DONE\r\n")
             assert session.reply().startswith("A3 OK ")
-    command = [str(word) for word in java(world, "Idle", world.ports["imap"], USER, PASSWORD)]
+    command = [str(word) for word in java(world, "Idle", world.ports["imap"], user, ENTRA_PASSWORD)]
     with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         told = "".join(iter_until(client.stdout, lambda line: line.startswith("+ ")))
         sent = send()
@@ -189,6 +187,5 @@ def imap_idle_is_told_at_once(world):
         took.append(time.monotonic() - sent)
         client.stdout.read()
         assert client.wait() == 0 and told.endswith("arrived\n"), told[-2000:]
-    world.mailbox("scanner", [])
     assert max(took) < 1, took
     return ", ".join(f"{seconds * 1000:.0f} ms" for seconds in took)

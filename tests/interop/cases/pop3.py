@@ -7,7 +7,7 @@ from cases import case
 from cases.reading import inbox, reads, same
 from dialogue import Pop3, b64
 from messages import ODD, large
-from world import ODD_PASSWORD, ODD_USER, PASSWORD, USER
+from world import ODD_PASSWORD, ODD_USER, PASSWORD, USER, wait_for
 
 # Clients ------------------------------------------------------------------------------------------
 
@@ -31,12 +31,11 @@ def pop3_logins_in_every_form(world):
             assert session.say("AUTH LOGIN").startswith("+ ")
             assert session.say(b64(ODD_USER)).startswith("+ ")
             assert session.say(b64(ODD_PASSWORD)).startswith("+OK"), "LOGIN"
-    world.mailbox("scanner", [ODD])
+    user = world.mailbox("pop3-logins", [ODD])
     for options in (["--sasl-ir"], ["--login-options", "AUTH=LOGIN"]):
-        same(readers.curl(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), *options), [ODD])
+        same(readers.curl(inbox(world, "pop3", user, ODD_PASSWORD), *options), [ODD])
     for mechanism in ("PLAIN", "LOGIN"):
-        same(readers.javamail(inbox(world, "pop3", ODD_USER, ODD_PASSWORD), f"mail.pop3.auth.mechanisms={mechanism}"), [ODD])
-    world.mailbox("scanner", [])
+        same(readers.javamail(inbox(world, "pop3", user, ODD_PASSWORD), f"mail.pop3.auth.mechanisms={mechanism}"), [ODD])
 
 
 # Messages -----------------------------------------------------------------------------------------
@@ -44,15 +43,14 @@ def pop3_logins_in_every_form(world):
 @case
 def sent_and_read_back(world):
     """By SMTP into the mailbox, and out of it by IMAP and POP3; what Postfix puts in front is left aside."""
-    world.mailbox("scanner", [])
+    user = world.mailbox("return")
     with smtplib.SMTP("127.0.0.1", world.ports["smtp"], timeout=60) as session:
         session.login(USER, PASSWORD)
-        session.sendmail(USER, [USER], ODD)
-    world.arrives(ODD, keep=True)
+        session.sendmail(USER, [user], ODD)
+    wait_for("the message", lambda: any(world.path("mail", user, "new").iterdir()))
     for port, reader in (("imap", readers.curl), ("imap_direct", readers.python_imaplib),
                          ("pop3", readers.curl), ("pop3_direct", readers.python_poplib)):
-        same([octets[-len(ODD):] for octets in reader(inbox(world, port, USER, PASSWORD))], [ODD])
-    world.mailbox("scanner", [])
+        same([octets[-len(ODD):] for octets in reader(inbox(world, port, user))], [ODD])
 
 
 @case

@@ -53,7 +53,7 @@ def a_wrong_password_opens_nothing(world):
 @case
 def entra_judges_a_users_password(world):
     for kind, port, taken, refused, _ in PROTOCOLS:
-        user = world.mailbox(f"erp-{port}", [])
+        user = world.mailbox(f"erp-{port}")
         told = tells(world, kind, port, user, ENTRA_PASSWORD)
         assert told.startswith(taken), told
         told = tells(world, kind, port, user, "entra-canary-typo")

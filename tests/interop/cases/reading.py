@@ -6,7 +6,7 @@ from pathlib import Path
 from cases import case
 from messages import MIXED
 from readers import Inbox
-from world import ENTRA_PASSWORD, ODD_PASSWORD, ODD_USER
+from world import ENTRA_PASSWORD, ODD_PASSWORD
 
 
 def inbox(world, port, user, password=ENTRA_PASSWORD):
@@ -23,14 +23,11 @@ def same(got, wanted):
             raise AssertionError(f"differs at {at} of {len(one)}, {len(other)}: {one[at:at + 80]!r}, not {other[at:at + 80]!r}")
 
 
-def reads(protocol, reader, odd=True):
-    """Makes a case of a client that reads a mailbox: through squid, and directly with the odd password if it can."""
+def reads(protocol, reader, odd=ODD_PASSWORD):
+    """Makes a case of a client that reads a mailbox: through squid, and directly with an odd password if it can."""
     def test(world):
-        user = world.mailbox(reader.__name__, MIXED)
-        same(reader(inbox(world, protocol, user)), MIXED)
-        user = world.mailbox("scanner" if odd else reader.__name__, MIXED)
-        login = (ODD_USER, ODD_PASSWORD) if odd else (user, ENTRA_PASSWORD)
-        same(reader(inbox(world, f"{protocol}_direct", *login)), MIXED)
-        world.mailbox("scanner", [])
+        for port, password in ((protocol, ENTRA_PASSWORD), (f"{protocol}_direct", odd)):
+            user = world.mailbox(f"{reader.__name__}-{port}", MIXED)
+            same(reader(inbox(world, port, user, password)), MIXED)
     test.__name__ = f"{protocol}_{reader.__name__}"
     case(test)

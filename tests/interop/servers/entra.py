@@ -17,7 +17,7 @@ PORT, CERTIFICATE, KEY, SIGNING_KEY, LOG = sys.argv[1:]
 TENANT = "contoso.test"
 APP, SECRET = "11111111-2222-4333-8444-555555555555", "entra-canary-secret~value"
 PUBLIC_APP = "99999999-2222-4333-8444-555555555555"
-PASSWORD = "entra-canary-password"  # every user's
+PASSWORDS = ("entra-canary-password", 'odd canary "w\u00f6rd" \\ {7} %')  # every user's
 SIGNING = open(SIGNING_KEY).read()
 
 
@@ -57,7 +57,7 @@ def answer(form):
     if kind == "password":
         if form.get("client_id") != PUBLIC_APP:
             return refusal(401, "invalid_client", 7000218, "The request body must contain a secret.")
-        if not form.get("username", "").endswith("@contoso.test") or form.get("password") != PASSWORD:
+        if not form.get("username", "").endswith("@contoso.test") or form.get("password") not in PASSWORDS:
             return refusal(400, "invalid_grant", 50126, "Error validating credentials.")
         return grant(form["username"], True)
     return refusal(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
