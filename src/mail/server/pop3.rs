@@ -182,8 +182,10 @@ impl Server {
 fn refused(refusal: &Refusal) -> String {
     let code = match refusal.kind {
         RefusalKind::Credentials => "[AUTH]",
+        // fetchmail knows no [SYS/TEMP]: without these words it takes an outage for a refused
+        // password, and may stop asking for mail.
         RefusalKind::Unavailable | RefusalKind::ShuttingDown | RefusalKind::Deadline => {
-            "[SYS/TEMP]"
+            "[SYS/TEMP] Service unavailable:"
         }
         RefusalKind::Busy => "[IN-USE]",
         RefusalKind::NotAllowed => "[SYS/PERM]",

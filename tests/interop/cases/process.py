@@ -18,7 +18,7 @@ from world import ENTRA_PASSWORD, MAILWICKET, PASSWORD, USER, listens, wait_for
 # Of each protocol: the dialogue, its port, and how a login is taken, is refused, and fails for now.
 PROTOCOLS = ((Smtp, "smtp", "235 ", "535 5.7.8 ", "454 4.7.0 "),
              (Imap, "imap", "A1 OK ", "A1 NO [AUTHENTICATIONFAILED] ", "A1 NO [UNAVAILABLE] "),
-             (Pop3, "pop3", "+OK", "-ERR [AUTH] ", "-ERR [SYS/TEMP] "))
+             (Pop3, "pop3", "+OK", "-ERR [AUTH] ", "-ERR [SYS/TEMP] Service unavailable: "))
 # All of loopback but its first address, which the clients come from.
 ADDRESSES = (f"127.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
@@ -68,6 +68,15 @@ def a_port_that_the_proxy_forbids(world):
     assert words in world.log("mailwicket.out"), "the log does not name it"
 
 
+def fetchmail_ends_with(world):
+    config = world.path("outage.fetchmailrc")
+    config.write_text(f"poll 127.0.0.1 service {world.ports['pop3']} protocol pop3 auth password\n"
+                      f"  user '{USER}' password '{PASSWORD}' sslproto \"\" mda cat\n")
+    config.chmod(0o600)
+    command = ["fetchmail", "--fetchmailrc", config, "--pidfile", world.path("outage.pid"), "--nosyslog"]
+    return subprocess.run(command, capture_output=True, timeout=60).returncode
+
+
 @case
 def outages_are_passing(world):
     def fails(words, protocols=PROTOCOLS):
@@ -87,6 +96,7 @@ def outages_are_passing(world):
     wait_for("Dovecot's end", lambda: not listens(world.ports["imaps"]) and not listens(world.ports["pop3s"]))
     fails("The proxy answered 503", reading)
     fails("Cannot connect to ", direct)
+    assert (code := fetchmail_ends_with(world)) == 14, f"fetchmail ends with {code}; 14 is busy, 3 a refused login"
     world.start_dovecot()
     assert works() and works(direct)
     world.stop("squid")
