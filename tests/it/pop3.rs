@@ -8,6 +8,8 @@ use crate::{
     stage::{Client, PASSWORD, Stage, USER},
 };
 
+/// How an outage is told; fetchmail goes by its words.
+const OUTAGE: &str = "-ERR [SYS/TEMP] Service unavailable: ";
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.one dot\r\ngr\xfc\xdfe\r\n";
 
 /// Connected and greeted.
@@ -97,14 +99,14 @@ async fn every_refusal_is_permanent_and_every_outage_passing() {
         ("smtponly@contoso.com", PASSWORD, None, "-ERR [AUTH] "),
         ("erp@contoso.com", "wrong", None, "-ERR [AUTH] Entra refused the login (AADSTS50126)"),
         (USER, PASSWORD, fault(Pop3Fault::RejectToken), "-ERR [AUTH] "),
-        (USER, PASSWORD, fault(Pop3Fault::TemporaryFailure), "-ERR [SYS/TEMP] Service unavailable: "),
+        (USER, PASSWORD, fault(Pop3Fault::TemporaryFailure), OUTAGE),
         (USER, PASSWORD, fault(Pop3Fault::InUse), "-ERR [IN-USE] "),
-        (USER, PASSWORD, fault(Pop3Fault::DropOnAuth), "-ERR [SYS/TEMP] Service unavailable: "),
-        (USER, PASSWORD, fault(Pop3Fault::DropOnConnect), "-ERR [SYS/TEMP] Service unavailable: "),
+        (USER, PASSWORD, fault(Pop3Fault::DropOnAuth), OUTAGE),
+        (USER, PASSWORD, fault(Pop3Fault::DropOnConnect), OUTAGE),
         (USER, PASSWORD, fault(Pop3Fault::BarePrompt), "+OK Logged in"),
         (USER, PASSWORD, fault(Pop3Fault::BannerByteByByte), "+OK Logged in"),
-        (USER, PASSWORD, Some(ProxyFault::BadGateway.into()), "-ERR [SYS/TEMP] Service unavailable: "),
-        (USER, PASSWORD, Some(TokenFault::ServiceUnavailable.into()), "-ERR [SYS/TEMP] Service unavailable: "),
+        (USER, PASSWORD, Some(ProxyFault::BadGateway.into()), OUTAGE),
+        (USER, PASSWORD, Some(TokenFault::ServiceUnavailable.into()), OUTAGE),
     ];
     let mut ran = 0;
     for (user, password, fault, told) in rows {
@@ -161,7 +163,7 @@ async fn the_login_deadline_has_its_own_words() {
     let stage = Stage::with("", "[limits]\nlogin_timeout = \"1s\"\n").await;
     let mut silent = Client::silent(stage.pop3).await;
     let said = String::from_utf8(silent.rest().await).unwrap();
-    assert!(said.contains("\r\n-ERR [SYS/TEMP] Service unavailable: Login took too long"), "{said}");
+    assert!(said.contains(&format!("\r\n{OUTAGE}Login took too long")), "{said}");
 }
 
 #[tokio::test]
