@@ -42,15 +42,20 @@ impl Observer {
             return false;
         }
         self.seen += octets.len();
-        let mut found = false;
+        // A literal is mail: the mailbox has been opened, and what follows may quote anything.
+        let (mut found, mut mail) = (false, false);
         for piece in octets.split_inclusive(|&octet| octet == b'\n') {
             self.line.extend_from_slice(piece.get(..HEAD).unwrap_or(piece));
             if piece.ends_with(b"\n") {
                 found |= is_not_connected(&self.line);
+                mail |= self.line.ends_with(b"}\r\n");
                 self.line.zeroize();
             }
+            if found || mail {
+                break;
+            }
         }
-        if found || self.seen >= HEAD {
+        if found || mail || self.seen >= HEAD {
             self.seen = HEAD;
             self.line.zeroize();
             self.line.shrink_to_fit();
@@ -114,6 +119,10 @@ mod tests {
     fn mail_that_quotes_the_words_is_not_taken_for_them() {
         let quoting = "* 1 FETCH (BODY[] {60}\r\nIt said: BAD User is authenticated but not connected.\r\n)\r\n";
         assert_eq!(hear(&mut Observer::default(), quoting, 5), 0);
+        let at_line_start = quoting.replace("It said: BAD", "A3 BAD");
+        for piece in [1, 5, 1000] {
+            assert_eq!(hear(&mut Observer::default(), &at_line_start, piece), 0);
+        }
         let later = "x".repeat(HEAD) + "\r\nA2 BAD User is authenticated but not connected.\r\n";
         assert_eq!(
             hear(&mut Observer::default(), &later, 100),
