@@ -30,6 +30,9 @@ const TLS_LIMIT: Duration = Duration::from_secs(15);
 /// Silence after which TCP asks whether the peer is still there: below the usual idle limits of
 /// firewalls and NAT.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The pause between further questions to a peer that does not answer. Systems ask some nine times
+/// before they give it up; by their own pause that would take eleven minutes more.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Knows the way out.
 pub struct Dialer {
@@ -91,7 +94,8 @@ impl Dialer {
 /// peer that vanished is noticed.
 pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
     tcp.set_nodelay(true)?;
-    SockRef::from(tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_AGAIN);
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
 async fn tunnel(proxy: &Proxy, target: &str) -> Result<Io, Trouble> {

@@ -274,3 +274,15 @@ async fn a_request_is_answered_over_tls_and_its_faults_are_told() {
     assert!(error.to_string().contains("broke off"), "{error}");
     assert!(error.remedy().is_some() && !error.summary().is_empty());
 }
+
+#[tokio::test]
+async fn a_connection_of_either_side_notices_a_peer_that_has_vanished() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    for tcp in [ours.unwrap(), theirs.unwrap().0] {
+        crate::net::dial::tune(&tcp).unwrap();
+        assert!(tcp.nodelay().unwrap());
+        assert!(socket2::SockRef::from(&tcp).keepalive().unwrap());
+    }
+}
