@@ -4,7 +4,11 @@
 //! We take more than the grammar allows where clients are seen to send it; [`is_lenient`] says
 //! where. Everything else must be read alike, or refused by both.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 use bytes::BytesMut;
 use imap_codec::{
     CommandCodec,
@@ -113,17 +117,82 @@ fn text(octets: &[u8]) -> String {
 /// in strings, bare words with specials in them, a backslash that escapes nothing, blanks beyond
 /// one, base64 without its padding.
 fn is_lenient(input: &[u8]) -> bool {
-    let bare_special = |word: &[u8]| {
-        let literal = word.starts_with(b"{") && word.ends_with(b"}");
-        !literal && word.iter().any(|octet| b"(){%*\"\\".contains(octet))
-    };
-    let lines: Vec<_> = input.split(|&octet| octet == b'\n').collect();
-    let words = || lines.iter().flat_map(|line| line.split(|&octet| octet == b' '));
-    input.iter().any(|&octet| octet >= 0x7f || (octet < b' ' && !b"\r\n".contains(&octet)))
-        || words().skip(1).any(|word| bare_special(word.trim_ascii_end())) // not in a tag
-        || input.windows(2).any(|pair| pair == b"  " || pair == b" \r" || pair == b" \n")
-        || input.to_ascii_uppercase().windows(12).any(|word| word == b"AUTHENTICATE")
+    let odd = |octet: &u8| *octet >= 0x7f || (*octet < b' ' && !b"\r\n".contains(octet));
+    let blanks = |pair: &[u8]| pair == b"  " || pair == b" \r" || pair == b" \n";
+    let lines = || input.split(|&octet| octet == b'\n').map(<[u8]>::trim_ascii_end);
+    input.iter().any(odd)
+        || input.windows(2).any(blanks)
+        || lines().any(has_lenient_word)
+        || lines().any(is_unpadded)
 }
+
+/// Whether a word behind the first is none of an atom, a quoted string or a literal's announcement.
+fn has_lenient_word(line: &[u8]) -> bool {
+    let mut rest = line;
+    let mut words = 0;
+    while !rest.is_empty() {
+        let (word, more) = split_word(rest);
+        let is_literal = word.starts_with(b"{") && word.ends_with(b"}");
+        let is_quoted = word.starts_with(b"\"") && is_strictly_quoted(word);
+        let special = |octet: &u8| b"(){%*\"\\".contains(octet);
+        if words > 0 && !is_literal && !is_quoted && word.iter().any(special) {
+            return true; // a tag has rules of its own
+        }
+        words += 1;
+        rest = more;
+    }
+    false
+}
+
+/// A word and what is behind the blank; blanks within quotes are the word's.
+fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    let mut quoted = line.starts_with(b"\"");
+    let mut at = usize::from(quoted);
+    while at < line.len() && (quoted || line[at] != b' ') {
+        match line[at] {
+            b'\\' if quoted && line.get(at + 1).is_some_and(|next| b"\"\\".contains(next)) => {
+                at += 1
+            }
+            b'"' => quoted = false,
+            _ => {}
+        }
+        at += 1;
+    }
+    (&line[..at.min(line.len())], line.get(at + 1..).unwrap_or_default())
+}
+
+/// `quoted` of RFC 3501 section 9: a backslash escapes a quote or a backslash and nothing else.
+fn is_strictly_quoted(word: &[u8]) -> bool {
+    let Some(inner) = word.strip_prefix(b"\"").and_then(|word| word.strip_suffix(b"\"")) else {
+        return false;
+    };
+    let mut octets = inner.iter();
+    while let Some(octet) = octets.next() {
+        let fine = match octet {
+            b'"' => false,
+            b'\\' => octets.next().is_some_and(|next| b"\"\\".contains(next)),
+            _ => true,
+        };
+        if !fine {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a line ends in base64 that only lacks its padding, or has bits behind the last octet.
+fn is_unpadded(line: &[u8]) -> bool {
+    let last = line.rsplit(|&octet| octet == b' ').next().unwrap_or_default();
+    let is_authenticate =
+        line.to_ascii_uppercase().windows(14).any(|word| word == b" AUTHENTICATE ");
+    is_authenticate && BASE64_STANDARD.decode(last).is_err() && UNPADDED.decode(last).is_ok()
+}
+
+/// Base64 as it may come: with padding or without.
+const UNPADDED: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Whether we took a bare LF for a line end, and they would read the same with its CR.
 fn is_bare_line_end(input: &[u8], ours: &Verdict) -> bool {
