@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Words("accesstokenexpired")],
         "BYE AccessTokenExpired",
         "The session's token has expired, as it does after an hour or so. This is normal.",
-        "Have the client connect again; a larger token_expiry_margin makes sessions last longer.",
+        "Have the client connect again; mailwicket has a new token by then.",
     ),
     documented(
         &[Words("authentication failure: unknown user name or bad password")],
@@ -105,8 +105,8 @@ pub(super) const ROWS: &[Row] = &[
         "Look at the reply before this one, which names the cause.",
     ),
     observed(
-        &[Words("server unavailable. 15")],
-        "NO Server Unavailable. 15",
+        &[Words("server unavailable.")],
+        "Server Unavailable",
         "The mailbox's server is away.",
         "Try again in some minutes.",
     ),

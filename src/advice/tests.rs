@@ -158,7 +158,8 @@ const REPLIES: &[(&str, &str)] = &[
     ),
     ("* BYE Connection is closed. 13", "BYE Connection is closed. 13"),
     ("* BYE Connection closed. 14", "BYE Connection closed. 14"),
-    ("A1 NO Server Unavailable. 15", "NO Server Unavailable. 15"),
+    ("A1 NO Server Unavailable. 15", "Server Unavailable"),
+    ("-ERR Server Unavailable. 21", "Server Unavailable"),
     ("A1 BAD Command received in Invalid state.", "BAD Command received in Invalid state"),
 ];
 
@@ -215,7 +216,7 @@ fn all() -> Vec<&'static Advice> {
 
 #[test]
 fn every_reply_is_explained_by_its_own_row() {
-    assert_eq!(REPLIES.len(), 76);
+    assert_eq!(REPLIES.len(), 77);
     for (reply, code) in REPLIES {
         for reply in [(*reply).to_owned(), reply.to_uppercase(), reply.to_lowercase()] {
             let found = for_reply(&reply).map(|advice| advice.code);

@@ -120,7 +120,7 @@ impl Client {
 
     fn rejected(&self, reply: String, detail: Option<String>) -> Step<Opened, Failure> {
         let characters = sasl::token_length(&self.login.token);
-        Step::Fail(if characters > TOKEN {
+        Step::Fail(if characters > TOKEN && is_offence(&reply) {
             Failure::TokenTooLong { reply, characters, limit: TOKEN }
         } else {
             Failure::Rejected { reply, detail, inline_octets: None }
@@ -138,8 +138,16 @@ fn starts_with(line: &[u8], status: &[u8]) -> bool {
     line.get(..status.len()).is_some_and(|start| start.eq_ignore_ascii_case(status))
 }
 
-/// Whether a refusal passes by itself, by its response code (RFC 2449 section 8, RFC 3206).
+/// Whether a refusal passes by itself: by its response code (RFC 2449 section 8, RFC 3206), or in
+/// Exchange's words, which come without one.
 fn is_temporary(reply: &str) -> bool {
-    let reply = reply.to_ascii_uppercase();
-    ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"].iter().any(|code| reply.contains(code))
+    let reply = reply.to_ascii_lowercase();
+    ["[sys/temp]", "[in-use]", "[login-delay]", "server unavailable", "throttled"]
+        .iter()
+        .any(|words| reply.contains(words))
+}
+
+/// How Exchange Online takes offence at what is too long for it (as reported).
+fn is_offence(reply: &str) -> bool {
+    reply.to_ascii_lowercase().contains("protocol error")
 }

@@ -14,8 +14,9 @@ pub(super) const UNKNOWN: &str = "-ERR Protocol error. 19";
 pub(super) const OUT_OF_RANGE: &str = "-ERR The specified message is out of range.";
 /// From Exchange Server.
 pub(super) const SIGNING_OFF: &str = "+OK Microsoft Exchange Server POP3 server signing off.";
-/// The literals of the two below are not known; codes as in RFC 3206 and 2449.
-pub(super) const TEMPORARY: &str = "-ERR [SYS/TEMP] Server Unavailable. 15";
+/// As reported from Exchange Online and Exchange Server: without a response code.
+pub(super) const TEMPORARY: &str = "-ERR Server Unavailable. 21";
+/// The literal is not known; the code is that of RFC 2449.
 pub(super) const IN_USE: &str = "-ERR [IN-USE] The mailbox is in use.";
 
 pub(super) fn greeting(profile: Profile) -> String {

@@ -92,7 +92,7 @@ async fn whatever_is_wrong_with_a_login_sounds_the_same() {
         (user_token(&sandbox, "erp@contoso.com").await, user_token(&sandbox, SCANNER).await);
     world.directory(|directory| directory.app_mut(APP_ID).unwrap().roles.pop());
     let roleless = app_token(&sandbox).await;
-    let away = "-ERR [SYS/TEMP] Server Unavailable. 15";
+    let away = "-ERR Server Unavailable. 21";
     let rows = [
         (SCANNER, &app, GOOD),
         (SCANNER, &scanner, GOOD),
@@ -208,7 +208,7 @@ async fn faults_strike() {
     world.arm_times(Pop3Fault::ProtocolError, 1);
     assert_eq!(greeted(&sandbox).await.say("AUTH XOAUTH2").await, PROTOCOL);
     let rows = [
-        (Pop3Fault::TemporaryFailure, "-ERR [SYS/TEMP] Server Unavailable. 15"),
+        (Pop3Fault::TemporaryFailure, "-ERR Server Unavailable. 21"),
         (Pop3Fault::InUse, "-ERR [IN-USE] The mailbox is in use."),
         (Pop3Fault::RejectToken, FAILED),
     ];
