@@ -46,7 +46,10 @@ fn a_short_file_has_every_default() {
         account.entra.token_url(),
         "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
     );
-    assert_eq!(account.entra.scope, "https://outlook.office365.com/.default");
+    assert_eq!(
+        account.entra.audience,
+        Audience::Scope("https://outlook.office365.com/.default".to_owned())
+    );
     assert_eq!(account.entra.token_expiry_margin, Duration::from_secs(600));
     assert!(config.outbound.proxy.is_none());
     assert_eq!(config.limits.max_sessions, 1000);
@@ -305,15 +308,15 @@ fn with_the_password_grant_entra_judges() {
     let text = ropc.replace(&format!("password_hash = \"{HASH}\"\n"), "");
     let config = check(&text).unwrap();
     assert_eq!(
-        config.accounts[0].entra.scope,
-        "https://outlook.office.com/.default offline_access"
+        config.accounts[0].entra.audience,
+        Audience::Scope("https://outlook.office.com/.default offline_access".to_owned())
     );
     let scoped =
         text.replace("grant =", "scope = \"https://outlook.office.com/SMTP.Send\"\ngrant =");
     let config = check(&scoped).unwrap();
     assert_eq!(
-        config.accounts[0].entra.scope,
-        "https://outlook.office.com/SMTP.Send offline_access"
+        config.accounts[0].entra.audience,
+        Audience::Scope("https://outlook.office.com/SMTP.Send offline_access".to_owned())
     );
     let bare = file().replace(&format!("password_hash = \"{HASH}\"\n"), "");
     assert!(check(&bare).unwrap_err().to_string().contains("password_hash is missing"));
@@ -326,8 +329,9 @@ fn secrets_come_from_files_and_the_environment_without_their_line_end() {
     let secret = |text: &str| {
         let text = file().replace("\"S3cretValue~\"", text);
         let config = parse("proxy.toml", &text, folder.path(), &environment).unwrap();
-        let Grant::ClientCredentials { secret } = &config.accounts[0].entra.grant else { panic!() };
-        (secret.expose_secret().to_owned(), config.warnings)
+        let grant = &config.accounts[0].entra.grant;
+        let Some(Credential::Secrets(secrets)) = grant.credential() else { panic!() };
+        (secrets[0].expose_secret().to_owned(), config.warnings)
     };
     assert_eq!(secret("{ env = \"SECRET\" }").0, "from-env");
     assert_eq!(secret("{ file = \"secret.txt\" }").0, "from-file");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Account, Config, Grant, UserPattern},
+    config::{Account, Config, UserPattern},
     net::dial::Dialer,
     session::{self, House, Probe, Trouble},
     token::cache::Tokens,
@@ -96,10 +96,7 @@ fn not_looked_at(account: &Arc<Account>) -> Option<Finding> {
         UserPattern::Domain(domain) => format!("*@{domain}"),
         UserPattern::Any => "*".to_owned(),
     };
-    let grant = match account.entra.grant {
-        Grant::ClientCredentials { .. } => "client credentials",
-        Grant::Password { .. } => "password",
-    };
+    let grant = account.entra.grant.name();
     Some(Finding::fine(format!(
         "{pattern} ({grant}): stands for many users; name one with --account to walk the way"
     )))

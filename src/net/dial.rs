@@ -49,7 +49,10 @@ impl Dialer {
 
     /// A connection to `host:port`. What a server sent behind a proxy's reply is read first.
     pub async fn dial(&self, leg: Leg, host: &str, port: u16) -> Result<Io, DialError> {
-        let proxy = route::proxy_for(&self.outbound, host, port);
+        let proxy = match leg {
+            Leg::Token | Leg::Mail => route::proxy_for(&self.outbound, host, port),
+            Leg::Machine => None,
+        };
         let target = authority(host, port);
         let way = async {
             match proxy {

@@ -129,6 +129,7 @@ impl DialError {
         let leg = match self.leg {
             Leg::Token => "token endpoint",
             Leg::Mail => "mail server",
+            Leg::Machine => "managed identity endpoint",
         };
         match &self.trouble {
             Trouble::Resolve { .. } => format!("Cannot resolve the {leg}'s name"),

@@ -76,15 +76,16 @@ impl HttpError {
 /// Sends one request and reads its whole answer, within limits of size and time.
 pub async fn send(
     dialer: &Dialer,
+    leg: Leg,
     request: reqwest::Request,
 ) -> Result<reqwest::Response, HttpError> {
     let url = request.url().clone();
     let unusable = || HttpError::Url(url.to_string());
     let host = url.host_str().ok_or_else(unusable)?;
     let port = url.port_or_known_default().ok_or_else(unusable)?;
-    let mut io = dialer.dial(Leg::Token, host, port).await?;
+    let mut io = dialer.dial(leg, host, port).await?;
     match url.scheme() {
-        "https" => io = dialer.start_tls(Leg::Token, host, port, io).await?,
+        "https" => io = dialer.start_tls(leg, host, port, io).await?,
         "http" => {}
         _ => return Err(unusable()),
     }

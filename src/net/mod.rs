@@ -21,13 +21,15 @@ use std::fmt;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Which of the two connections out is meant.
+/// Which of the connections is meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Leg {
     /// To Entra.
     Token,
     /// To the mail server.
     Mail,
+    /// To the machine's own endpoint for its managed identity; never through a proxy.
+    Machine,
 }
 
 impl fmt::Display for Leg {
@@ -35,6 +37,7 @@ impl fmt::Display for Leg {
         f.write_str(match self {
             Self::Token => "token endpoint",
             Self::Mail => "mail",
+            Self::Machine => "managed identity endpoint",
         })
     }
 }

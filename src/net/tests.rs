@@ -261,8 +261,9 @@ async fn a_request_is_answered_over_tls_and_its_faults_are_told() {
     let dialer = authority.dialer();
     let server = authority.server("localhost", 4000).await;
     let client = reqwest::Client::new();
-    let ask =
-        async |url: String| http::send(&dialer, client.post(url).body("x").build().unwrap()).await;
+    let ask = async |url: String| {
+        http::send(&dialer, Leg::Token, client.post(url).body("x").build().unwrap()).await
+    };
     let answer = ask(format!("https://localhost:{}/a/b?c", server.port())).await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "POST /a/b?c HTTP/1.1 true");
 

@@ -216,17 +216,10 @@ mod tests {
     use crate::config::{EntraApp, Grant, Mailbox};
 
     fn account(user: UserPattern, password: Option<&str>) -> Arc<Account> {
-        let entra = Arc::new(EntraApp {
-            name: "contoso".to_owned(),
-            tenant: "contoso.example".to_owned(),
-            client_id: "app".to_owned(),
-            grant: Grant::Password { secret: None },
-            authority: "https://localhost".to_owned(),
-            scope: "scope".to_owned(),
-            token_expiry_margin: Duration::from_secs(600),
-        });
+        let entra = EntraApp::sample(Grant::by_password());
         let password_hash = password.map(|password| secret::hash_password(&password.into()));
-        Arc::new(Account { user, password_hash, mailbox: Mailbox::default(), entra })
+        let mailbox = Mailbox::default();
+        Arc::new(Account { user, password_hash, mailbox, entra, allow: vec![] })
     }
 
     fn gate() -> Gate {

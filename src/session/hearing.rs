@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     advice,
-    config::{Account, Grant},
+    config::Account,
     mail::{
         Protocol,
         client::notice::{Goodbye, Observer},
@@ -33,8 +33,7 @@ impl Hearing {
     /// Hears what the upstream says.
     pub(super) fn hear(&mut self, octets: &[u8]) {
         if self.observer.as_mut().is_some_and(|observer| observer.hear(octets)) {
-            let by_app = matches!(self.account.entra.grant, Grant::ClientCredentials { .. });
-            let advice = advice::not_connected(by_app);
+            let advice = advice::not_connected(self.account.entra.is_app_only());
             warn!(
                 event = "not_connected",
                 error = advice.code,

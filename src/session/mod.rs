@@ -39,12 +39,12 @@ use crate::{
     config::{Config, Grant, Limits, Listener},
     mail::{Refusal, server::ServerRole},
     net::{
-        Io,
+        Io, Leg,
         dial::Dialer,
         http,
         relay::{Party, Relayed, relay},
     },
-    token::{Courier, CourierError, Identity, cache::Tokens},
+    token::{Courier, CourierError, Identity, Letter, Way, cache::Tokens},
 };
 
 /// What all sessions share.
@@ -183,10 +183,14 @@ impl House {
 
 /// Takes Entra's letters the same way out as the mail: here the two wings meet.
 pub fn courier(dialer: Arc<Dialer>) -> Courier {
-    Arc::new(move |request| {
+    Arc::new(move |Letter { request, way }| {
         let dialer = Arc::clone(&dialer);
+        let leg = match way {
+            Way::AsConfigured => Leg::Token,
+            Way::Direct => Leg::Machine,
+        };
         Box::pin(async move {
-            http::send(&dialer, request).await.map_err(|error| CourierError {
+            http::send(&dialer, leg, request).await.map_err(|error| CourierError {
                 what: error.to_string(),
                 remedy: error.remedy(),
                 summary: error.summary(),

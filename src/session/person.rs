@@ -8,10 +8,7 @@
 use std::sync::Arc;
 
 use super::gate::Gate;
-use crate::{
-    config::{Account, Grant},
-    mail::Protocol,
-};
+use crate::{config::Account, mail::Protocol};
 
 /// A user, and the mailbox meant where it is another's.
 #[derive(Debug, Eq, PartialEq)]
@@ -59,47 +56,34 @@ impl Person {
         let Some(shared) = self.shared.as_deref() else {
             return Ok(own);
         };
-        match account.entra.grant {
+        if !account.entra.is_app_only() {
             // Measured: 535 as the shared mailbox, 235 as its delegate, who then sends as it.
-            Grant::Password { .. } if protocol == Protocol::Smtp => Ok(own),
-            Grant::Password { .. } => Ok(shared),
-            Grant::ClientCredentials { .. } => {
-                let mailbox = &account.mailbox;
-                let set = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
-                let is_set = set.into_iter().flatten().any(|set| set.eq_ignore_ascii_case(shared));
-                let covered = gate.account_for(&shared.to_ascii_lowercase());
-                let is_same = covered.is_some_and(|covered| Arc::ptr_eq(covered, account));
-                if is_set || is_same { Ok(shared) } else { Err(NotTheirs) }
-            }
+            return Ok(if protocol == Protocol::Smtp { own } else { shared });
         }
+        let mailbox = &account.mailbox;
+        let set = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
+        let is_set = set.into_iter().flatten().any(|set| set.eq_ignore_ascii_case(shared));
+        let covered = gate.account_for(&shared.to_ascii_lowercase());
+        let is_same = covered.is_some_and(|covered| Arc::ptr_eq(covered, account));
+        if is_set || is_same { Ok(shared) } else { Err(NotTheirs) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::{EntraApp, Mailbox, UserPattern};
+    use crate::config::{EntraApp, Grant, Mailbox, UserPattern};
 
     fn account(user: UserPattern, grant: Grant, imap: Option<&str>) -> Arc<Account> {
-        let entra = Arc::new(EntraApp {
-            name: "contoso".to_owned(),
-            tenant: "contoso.example".to_owned(),
-            client_id: "app".to_owned(),
-            grant,
-            authority: "https://localhost".to_owned(),
-            scope: "scope".to_owned(),
-            token_expiry_margin: Duration::from_secs(600),
-        });
+        let entra = EntraApp::sample(grant);
         let mailbox = Mailbox { imap: imap.map(str::to_owned), ..Mailbox::default() };
-        Arc::new(Account { user, password_hash: None, mailbox, entra })
+        Arc::new(Account { user, password_hash: None, mailbox, entra, allow: vec![] })
     }
 
     fn gate() -> Gate {
         let exact = |name: &str| UserPattern::Exact(name.to_owned());
-        let app = || Grant::ClientCredentials { secret: "secret".into() };
-        let by_password = || Grant::Password { secret: None };
+        let app = || Grant::of_app("secret");
+        let by_password = Grant::by_password;
         Gate::new(vec![
             account(exact("ann@contoso.com"), by_password(), None),
             account(exact("scan"), app(), Some("scanner@contoso.com")),

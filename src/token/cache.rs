@@ -8,16 +8,16 @@
 use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
-use reqwest::{Client, Request};
+use reqwest::Client;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use super::{
-    Courier, CourierError, Identity, Refused, Token, TokenError,
+    Courier, CourierError, Identity, Letter, Refused, Token, TokenError,
     entra::{self, Answer},
-    grant,
+    grant::{self, Ask},
     slot::{Proof, REFUSED_FOR, Renewal, Slot},
 };
 use crate::{
@@ -75,8 +75,12 @@ impl Tokens {
         if let Some(answer) = slot.answer(&proof) {
             return answer; // of the one who had the turn before
         }
-        let request = grant::first(&self.0.http, &identity.app, &identity.user, password)?;
-        match self.ask(request).await {
+        let ask = match password {
+            Some(password) if proof.is_some() => Ask::Password { user: &identity.user, password },
+            _ => Ask::App,
+        };
+        let letter = grant::letter(&self.0.http, &identity.app, &ask, 0).await?;
+        match self.ask(letter).await {
             Ok(Answer::Granted(granted)) => {
                 let (app, seconds) = (&identity.app.name, granted.life.as_secs());
                 info!(event = "token", app, seconds, "token granted");
@@ -115,11 +119,11 @@ impl Tokens {
         password: Option<&SecretString>,
     ) -> Result<Proof, TokenError> {
         match identity.app.grant {
-            Grant::ClientCredentials { .. } => Ok(None),
             Grant::Password { .. } => {
                 let password = password.ok_or(TokenError::NoPassword)?;
                 Ok(Some(self.0.prints.of(&key(identity), password)))
             }
+            _ => Ok(None),
         }
     }
 
@@ -133,9 +137,9 @@ impl Tokens {
     }
 
     /// One request and its answer. The error is of the way, not of Entra.
-    async fn ask(&self, request: Request) -> Result<Answer, TokenError> {
+    async fn ask(&self, letter: Letter) -> Result<Answer, TokenError> {
         let exchange = async {
-            let response = (self.0.courier)(request).await?;
+            let response = (self.0.courier)(letter).await?;
             Ok(entra::read(response).await)
         };
         match timeout(REQUEST_LIMIT, exchange).await {
@@ -186,16 +190,14 @@ impl Tokens {
             let Some((proof, refresh)) = slot.current(generation) else {
                 return;
             };
-            let request = match (&app.grant, &refresh) {
-                (Grant::ClientCredentials { .. }, _) => grant::first(&self.0.http, app, "", None),
-                (Grant::Password { .. }, Some(refresh)) => {
-                    grant::refresh(&self.0.http, app, refresh)
-                }
+            let ask = match &refresh {
+                _ if app.is_app_only() => Ask::App,
+                Some(refresh) => Ask::Refresh(refresh),
                 // Only the client has the password; the next login after the end brings it.
-                (Grant::Password { .. }, None) => return,
+                None => return,
             };
-            let Ok(request) = request else { return };
-            let (what, retry_after) = match self.ask(request).await {
+            let Ok(letter) = grant::letter(&self.0.http, app, &ask, 0).await else { return };
+            let (what, retry_after) = match self.ask(letter).await {
                 Ok(Answer::Granted(granted)) => {
                     info!(
                         event = "token",
@@ -245,12 +247,10 @@ impl Tokens {
 
 /// The slot's name: the app, and the user where tokens are the user's. NUL is in neither.
 fn key(identity: &Identity) -> String {
-    match identity.app.grant {
-        Grant::ClientCredentials { .. } => identity.app.name.clone(),
-        Grant::Password { .. } => {
-            format!("{}\0{}", identity.app.name, identity.user.to_ascii_lowercase())
-        }
+    if identity.app.is_app_only() {
+        return identity.app.name.clone();
     }
+    format!("{}\0{}", identity.app.name, identity.user.to_ascii_lowercase())
 }
 
 /// Between the whole wait and half of it, so that many proxies do not ask in step.

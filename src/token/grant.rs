@@ -2,62 +2,79 @@
 //!
 //! reqwest is the vocabulary here, not the transport. Must never know what is answered.
 
-use reqwest::{Client, Request, header::ACCEPT};
+use reqwest::{Client, header::ACCEPT};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::TokenError;
-use crate::config::{EntraApp, Grant};
+use super::{Letter, TokenError, Way};
+use crate::config::{Audience, Credential, EntraApp, Grant};
 
-/// The first request for this app or user.
-pub(super) fn first(
-    http: &Client,
-    app: &EntraApp,
-    user: &str,
-    password: Option<&SecretString>,
-) -> Result<Request, TokenError> {
-    match &app.grant {
-        // RFC 6749 section 4.4.2
-        Grant::ClientCredentials { secret } => post(
-            http,
-            app,
-            &[("grant_type", "client_credentials"), ("client_secret", secret.expose_secret())],
-        ),
-        // RFC 6749 section 4.3.2
-        Grant::Password { secret } => {
-            let password = password.ok_or(TokenError::NoPassword)?.expose_secret();
-            let mut fields =
-                vec![("grant_type", "password"), ("username", user), ("password", password)];
-            fields.extend(secret.as_ref().map(|secret| ("client_secret", secret.expose_secret())));
-            post(http, app, &fields)
-        }
-    }
+/// What is asked for.
+pub(super) enum Ask<'a> {
+    /// A token of the app itself (RFC 6749 section 4.4.2), or of the machine's managed identity.
+    App,
+    /// A user's token for the user's password (RFC 6749 section 4.3.2).
+    Password {
+        /// The user.
+        user: &'a str,
+        /// What the user typed.
+        password: &'a SecretString,
+    },
+    /// A user's token without the password (RFC 6749 section 6).
+    Refresh(&'a SecretString),
 }
 
-/// Renews a user's token without the password (RFC 6749 section 6).
-pub(super) fn refresh(
+/// The request for this, with the app's credential of this number where it has several.
+pub(super) async fn letter(
     http: &Client,
     app: &EntraApp,
-    refresh: &SecretString,
-) -> Result<Request, TokenError> {
-    let mut fields =
-        vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose_secret())];
-    if let Grant::Password { secret: Some(secret) } = &app.grant {
-        fields.push(("client_secret", secret.expose_secret()));
+    ask: &Ask<'_>,
+    credential: usize,
+) -> Result<Letter, TokenError> {
+    let mut fields = match ask {
+        Ask::App => vec![("grant_type", "client_credentials")],
+        Ask::Password { user, password } => vec![
+            ("grant_type", "password"),
+            ("username", *user),
+            ("password", password.expose_secret()),
+        ],
+        Ask::Refresh(token) => {
+            vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]
+        }
+    };
+    if let Some(Credential::Secrets(secrets)) = app.grant.credential() {
+        let secret = secrets.get(credential % secrets.len().max(1));
+        fields.extend(secret.map(|secret| ("client_secret", secret.expose_secret())));
     }
     post(http, app, &fields)
 }
 
-fn post(http: &Client, app: &EntraApp, fields: &[(&str, &str)]) -> Result<Request, TokenError> {
-    let mut form = vec![("client_id", app.client_id.as_str()), ("scope", app.scope.as_str())];
+/// How many credentials there are to try, one after the other.
+#[allow(dead_code)] // rotation comes next
+pub(super) fn credentials(grant: &Grant) -> usize {
+    match grant.credential() {
+        Some(Credential::Secrets(secrets)) => secrets.len().max(1),
+        _ => 1,
+    }
+}
+
+fn post(http: &Client, app: &EntraApp, fields: &[(&str, &str)]) -> Result<Letter, TokenError> {
+    let audience = match &app.audience {
+        Audience::Scope(scope) => ("scope", scope.as_str()),
+        Audience::Resource(resource) => ("resource", resource.as_str()),
+    };
+    let mut form = vec![("client_id", app.client_id.as_str()), audience];
     form.extend_from_slice(fields);
     let request = http.post(app.token_url()).header(ACCEPT, "application/json").form(&form).build();
-    request.map_err(|error| TokenError::Unavailable {
-        what: format!(
-            "the request to {} cannot be built: {}",
-            app.token_url(),
-            error.without_url()
-        ),
-        remedy: Some("mend authority and tenant in proxy.toml".to_owned()),
-        summary: "the configuration of the token endpoint is wrong".to_owned(),
-    })
+    match request {
+        Ok(request) => Ok(Letter { request, way: Way::AsConfigured }),
+        Err(error) => Err(TokenError::Unavailable {
+            what: format!(
+                "the request to {} cannot be built: {}",
+                app.token_url(),
+                error.without_url()
+            ),
+            remedy: Some("mend authority and tenant in proxy.toml".to_owned()),
+            summary: "the configuration of the token endpoint is wrong".to_owned(),
+        }),
+    }
 }

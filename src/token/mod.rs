@@ -13,6 +13,7 @@ mod grant;
 mod slot;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -63,8 +64,26 @@ impl Token {
 /// A future that the [`Courier`] returns.
 pub type Carried = Pin<Box<dyn Future<Output = Result<reqwest::Response, CourierError>> + Send>>;
 
-/// Carries a request to Entra and the answer back. Follows no redirect.
-pub type Courier = Arc<dyn Fn(reqwest::Request) -> Carried + Send + Sync>;
+/// Carries a letter to Entra and the answer back. Follows no redirect.
+pub type Courier = Arc<dyn Fn(Letter) -> Carried + Send + Sync>;
+
+/// A request and the way it takes.
+#[derive(Debug)]
+pub struct Letter {
+    /// The request. Its body holds secrets; reqwest's `Debug` shows no body.
+    pub request: reqwest::Request,
+    /// How it travels.
+    pub way: Way,
+}
+
+/// How a letter travels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// By the way out that the configuration describes.
+    AsConfigured,
+    /// Never through a proxy: what answers is the machine's own (a managed identity's endpoint).
+    Direct,
+}
 
 /// Why there is no answer.
 #[derive(Clone, Debug, Error)]
@@ -96,6 +115,13 @@ pub enum TokenError {
     Held,
     /// The grant needs the user's password and there is none.
     NoPassword,
+    /// A person must sign in, for the first time or again: `mailwicket sign-in USER`.
+    NeedsSignIn {
+        /// Who.
+        user: String,
+        /// What Entra said, where it was asked.
+        refused: Option<Refused>,
+    },
 }
 
 /// What Entra said when it refused.
@@ -114,7 +140,7 @@ pub struct Refused {
 impl TokenError {
     /// Whether asking again, unchanged, is pointless.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Held)
+        matches!(self, Self::Refused(_) | Self::Held | Self::NeedsSignIn { .. })
     }
 
     /// Whether what the client typed was refused, and not the app or its rights.
@@ -122,14 +148,16 @@ impl TokenError {
         match self {
             Self::Refused(refused) => refused.by_password && refused.error == "invalid_grant",
             Self::Held => true,
-            Self::Unavailable { .. } | Self::NoPassword => false,
+            Self::Unavailable { .. } | Self::NoPassword | Self::NeedsSignIn { .. } => false,
         }
     }
 
     /// The AADSTS number, if Entra gave one.
     pub fn aadsts(&self) -> Option<u32> {
         match self {
-            Self::Refused(refused) => refused.aadsts,
+            Self::Refused(refused) | Self::NeedsSignIn { refused: Some(refused), .. } => {
+                refused.aadsts
+            }
             _ => None,
         }
     }
@@ -140,6 +168,7 @@ impl TokenError {
             Self::Refused(_) => self.aadsts().and_then(advice::for_aadsts).map(|advice| advice.remedy.to_owned()),
             Self::Unavailable { remedy, .. } => remedy.clone(),
             Self::Held => Some("mend the password in the client; until then Entra is not asked, so that the account is not locked".to_owned()),
+            Self::NeedsSignIn { user, .. } => Some(format!("run `mailwicket sign-in {user}` on this machine")),
             Self::NoPassword => Some("this account's app has grant = \"password\": the client must log in".to_owned()),
         }
     }
@@ -159,6 +188,9 @@ impl TokenError {
             Self::Unavailable { summary, .. } => format!("No token now: {summary}"),
             Self::Held => "Too many wrong passwords for this user, wait some minutes".to_owned(),
             Self::NoPassword => "A password is needed".to_owned(),
+            Self::NeedsSignIn { .. } => {
+                "This account needs a sign-in by its administrator (mailwicket sign-in)".to_owned()
+            }
         }
     }
 }
@@ -174,6 +206,12 @@ impl fmt::Display for TokenError {
                 "no token: too many passwords of this user were refused in the last minutes",
             ),
             Self::NoPassword => f.write_str("no token: the grant needs the user's password"),
+            Self::NeedsSignIn { user, refused: None } => {
+                write!(f, "no token: nobody has signed in as {user} yet")
+            }
+            Self::NeedsSignIn { user, refused: Some(Refused { error, description, .. }) } => {
+                write!(f, "no token: {user} must sign in again: {error}: {description}")
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ impl Entra {
 
     fn courier(self: &Arc<Self>) -> Courier {
         let entra = Arc::clone(self);
-        Arc::new(move |request| {
+        Arc::new(move |super::Letter { request, .. }| {
             let entra = Arc::clone(&entra);
             Box::pin(async move {
                 let number = entra.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -123,24 +123,15 @@ fn token_json(number: usize, life: u64, more: &str) -> String {
 }
 
 fn identity(grant: Grant, user: &str) -> Identity {
-    let app = Arc::new(EntraApp {
-        name: "contoso".to_owned(),
-        tenant: "contoso.example".to_owned(),
-        client_id: "client".to_owned(),
-        grant,
-        authority: "https://localhost".to_owned(),
-        scope: "scope/.default".to_owned(),
-        token_expiry_margin: Duration::from_secs(600),
-    });
-    Identity { app, user: user.to_owned() }
+    Identity { app: EntraApp::sample(grant), user: user.to_owned() }
 }
 
 fn app() -> Identity {
-    identity(Grant::ClientCredentials { secret: "s3cret+&".into() }, "")
+    identity(Grant::of_app("s3cret+&"), "")
 }
 
 fn user() -> Identity {
-    identity(Grant::Password { secret: None }, "ann@contoso.example")
+    identity(Grant::by_password(), "ann@contoso.example")
 }
 
 fn pw(text: &str) -> SecretString {
@@ -475,8 +466,8 @@ async fn an_accepted_password_is_asked_about_again_after_half_a_day() {
 #[tokio::test(start_paused = true)]
 async fn user_names_differ_and_their_case_does_not() {
     let (entra, tokens) = Entra::new(&[Say::Token(3600)]);
-    let (ann, upper) = (user(), identity(Grant::Password { secret: None }, "ANN@contoso.example"));
-    let bob = identity(Grant::Password { secret: None }, "bob@contoso.example");
+    let (ann, upper) = (user(), identity(Grant::by_password(), "ANN@contoso.example"));
+    let bob = identity(Grant::by_password(), "bob@contoso.example");
     assert_eq!(text(tokens.get(&ann, Some(&pw("x"))).await), "token-1");
     assert_eq!(text(tokens.get(&upper, Some(&pw("x"))).await), "token-1");
     assert_eq!(text(tokens.get(&bob, Some(&pw("x"))).await), "token-2");
@@ -589,7 +580,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (entra, tokens) = Entra::new(&[Say::Token(3600)]);
-            let users = [app(), user(), identity(Grant::Password { secret: None }, "bob@contoso.example")];
+            let users = [app(), user(), identity(Grant::by_password(), "bob@contoso.example")];
             let mut held: [Option<(Token, Instant)>; 3] = [None, None, None];
             for event in events {
                 match event {

@@ -39,7 +39,8 @@ impl Checker<'_> {
                 );
                 self.problems.at(table.user.span(), words);
             }
-            accounts.push(Arc::new(Account { user, password_hash, mailbox, entra }));
+            let allow = Vec::new();
+            accounts.push(Arc::new(Account { user, password_hash, mailbox, entra, allow }));
         }
         accounts
     }

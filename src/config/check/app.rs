@@ -7,12 +7,15 @@ use toml::Spanned;
 
 use super::{
     super::{
-        EntraApp, Grant,
+        Audience, Credential, EntraApp, Grant,
         file::{self, Secret},
         form::{host_of, is_guid, is_loopback, split_url},
     },
     Checker,
 };
+
+/// How long an accepted password is believed, where the file does not say.
+const ACCEPTED_FOR: Duration = Duration::from_secs(12 * 3600);
 
 impl Checker<'_> {
     pub(super) fn apps(
@@ -61,8 +64,9 @@ impl Checker<'_> {
             client_id: client_id?,
             grant: grant?,
             authority: authority?,
-            scope: scope?,
+            audience: Audience::Scope(scope?),
             token_expiry_margin: margin,
+            secret_expires: None,
         })
     }
 
@@ -74,7 +78,8 @@ impl Checker<'_> {
         match table.grant.get_ref().as_str() {
             "client_credentials" => {
                 if let Some((_, secret)) = secret {
-                    Some(Grant::ClientCredentials { secret: secret? })
+                    let credential = Credential::Secrets(vec![secret?]);
+                    Some(Grant::ClientCredentials { credential })
                 } else {
                     let words = format!(
                         "entra.{name}.client_secret is missing; grant = \"client_credentials\" needs it, such as {{ file = \"client_secret.txt\" }}"
@@ -83,10 +88,13 @@ impl Checker<'_> {
                     None
                 }
             }
-            "password" => match secret {
-                Some((_, secret)) => Some(Grant::Password { secret: Some(secret?) }),
-                None => Some(Grant::Password { secret: None }),
-            },
+            "password" => {
+                let credential = match secret {
+                    Some((_, secret)) => Some(Credential::Secrets(vec![secret?])),
+                    None => None,
+                };
+                Some(Grant::Password { credential, accepted_for: ACCEPTED_FOR })
+            }
             later @ ("authorization_code" | "device_code" | "managed_identity"
             | "workload_identity") => {
                 let words = format!(

@@ -67,7 +67,14 @@ impl Checker<'_> {
             }
             Some(allow) => allow?,
         };
-        Some(Listener { protocol: protocol?, bind, upstream: upstream?, allow })
+        Some(Listener {
+            protocol: protocol?,
+            bind,
+            upstream: upstream?,
+            allow,
+            account: None,
+            pass_tokens: false,
+        })
     }
 
     fn protocol(&mut self, given: &Spanned<String>) -> Option<Protocol> {

@@ -43,7 +43,15 @@ impl Checker<'_> {
         let outbound = self.outbound(file.outbound.as_ref());
         let limits = self.limits(&file.limits);
         let log = self.log(&file.log);
-        Some(Config { listeners, accounts, outbound: outbound?, limits, log, warnings: Vec::new() })
+        Some(Config {
+            listeners,
+            accounts,
+            outbound: outbound?,
+            limits,
+            log,
+            vault: None,
+            warnings: Vec::new(),
+        })
     }
 
     fn limits(&mut self, given: &file::Limits) -> Limits {
