@@ -52,7 +52,7 @@ mod exit {
 #[command(
     version,
     about,
-    after_help = "Logs go to standard error. SIGTERM and SIGINT drain and exit 0."
+    after_help = "Logs go to standard error. SIGTERM and SIGINT drain and exit 0, SIGHUP reloads."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     };
     let path = &arguments.file.config;
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => with_config(path, run::run),
+        Command::Run => with_config(path, |config| run::run(path, config)),
         Command::Check { offline, account } => {
             with_config(path, |config| check::check(path, config, offline, account.as_deref()))
         }

@@ -1,21 +1,23 @@
 //! `mailwicket run`: the proxy, until a signal.
 
-use std::{io, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
-use tokio::runtime::Runtime;
-use tracing::{info, warn};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+    task,
+};
+use tracing::{error, info, warn};
 
 use super::{complain, exit, logging};
 use crate::{
-    config::Config,
-    daemon::{Daemon, StartError},
+    config::{self, Config},
+    daemon::{Daemon, Reload, StartError},
 };
 
-pub(super) fn run(config: &Config) -> ExitCode {
+pub(super) fn run(path: &Path, config: &Config) -> ExitCode {
     logging::install(&config.log);
-    for warning in &config.warnings {
-        warn!(event = "config_warning", "{warning}");
-    }
+    warn_of(config);
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -23,14 +25,14 @@ pub(super) fn run(config: &Config) -> ExitCode {
             return exit::software();
         }
     };
-    let code = runtime.block_on(serve(config));
+    let code = runtime.block_on(serve(path, config));
     runtime.shutdown_background(); // a hash being checked for nobody is not waited for
     code
 }
 
-async fn serve(config: &Config) -> ExitCode {
-    // Signals first: one that comes during start-up must drain as well.
-    let mut signals = match Signals::listen() {
+async fn serve(path: &Path, config: &Config) -> ExitCode {
+    // Signals first: one that comes during start-up must count as well.
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format_args!("mailwicket: cannot listen for signals: {error}"));
@@ -48,16 +50,58 @@ async fn serve(config: &Config) -> ExitCode {
         }
     };
     info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "mailwicket is ready");
-    daemon.run(signals.asked_to_stop()).await;
+    let (reload, reloads) = mpsc::channel(1);
+    tokio::join!(daemon.run(reloads), obey(signals, path, reload));
     exit::ok()
 }
 
-/// The ways in which the system asks a process to stop.
+/// Reloads when asked to, until asked to stop; then `reloads` is dropped.
+async fn obey(mut signals: Signals, path: &Path, reloads: mpsc::Sender<Reload>) {
+    while let Signal::Reload = signals.next().await {
+        match reload(path, &reloads).await {
+            Ok(()) => info!(event = "reloaded", "configuration reloaded"),
+            Err(error) => error!(
+                event = "reload_refused",
+                %error,
+                remedy = "mend proxy.toml and reload again",
+                "configuration not reloaded: the one before stays in force",
+            ),
+        }
+    }
+}
+
+async fn reload(path: &Path, reloads: &mpsc::Sender<Reload>) -> anyhow::Result<()> {
+    let path = path.to_owned();
+    let config = task::spawn_blocking(move || config::load(&path)).await??;
+    warn_of(&config);
+    let (outcome, taken) = oneshot::channel();
+    reloads.send(Reload { config, outcome }).await?;
+    Ok(taken.await??)
+}
+
+fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        warn!(event = "config_warning", "{warning}");
+    }
+}
+
+/// What the system may ask of a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Signal {
+    /// To read its configuration again: SIGHUP.
+    Reload,
+    /// To stop: SIGTERM, SIGINT, Ctrl-C.
+    Stop,
+}
+
+/// The ways in which the system asks.
 pub(super) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -67,6 +111,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
@@ -76,17 +121,24 @@ impl Signals {
     }
 
     #[cfg(unix)]
-    pub(super) async fn asked_to_stop(&mut self) {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hang_up.recv() => Signal::Reload,
         }
     }
 
     #[cfg(not(unix))]
-    pub(super) async fn asked_to_stop(&mut self) {
+    pub(super) async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await; // no console to press it on
         }
+        Signal::Stop
+    }
+
+    /// Waits until asked to stop; there is nothing to reload.
+    pub(super) async fn asked_to_stop(&mut self) {
+        while self.next().await != Signal::Stop {}
     }
 }

@@ -1,15 +1,70 @@
-//! Who may connect at all: the allow list, and how many at a time from one address.
+//! Who may connect at all: the allow list, and how many at a time, together and from one address.
+//!
+//! Limits may change while sessions run: those are counted on.
 //!
 //! Must never know users or passwords; those are the gate's.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use dashmap::{DashMap, Entry};
 use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+/// Counts sessions.
+pub(super) struct Permits {
+    semaphore: Arc<Semaphore>,
+    limit: AtomicUsize,
+}
+
+impl Permits {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(limit)), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Waits for a place for one more session, and says so where it must.
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.semaphore).try_acquire_owned() {
+            return Some(permit);
+        }
+        warn!(
+            event = "max_sessions",
+            cause = "limits.max_sessions is reached; new clients wait in the backlog",
+            remedy = "raise limits.max_sessions, or find the client that holds so many",
+            "no session free",
+        );
+        Arc::clone(&self.semaphore).acquire_owned().await.ok()
+    }
+
+    /// From now on there are so many places. Where there were more, those are taken away that are
+    /// free, and others as they become so.
+    pub(super) fn resize(&self, limit: usize, tasks: &TaskTracker) {
+        let before = self.limit.swap(limit, Ordering::Relaxed);
+        self.semaphore.add_permits(limit.saturating_sub(before));
+        let surplus = u32::try_from(before.saturating_sub(limit)).unwrap_or(u32::MAX);
+        if surplus > 0 {
+            let semaphore = Arc::clone(&self.semaphore);
+            tasks.spawn(async move {
+                for _ in 0..surplus {
+                    if let Ok(permit) = semaphore.acquire().await {
+                        permit.forget();
+                    }
+                }
+            });
+        }
+    }
+}
 
 /// Counts sessions by client address.
 pub(super) struct Addresses {
-    limit: usize,
+    limit: AtomicUsize,
     sessions: DashMap<IpAddr, usize>,
 }
 
@@ -21,14 +76,19 @@ pub(super) struct Place {
 
 impl Addresses {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, sessions: DashMap::new() }
+        Self { limit: AtomicUsize::new(limit), sessions: DashMap::new() }
+    }
+
+    /// From now on an address may have so many sessions; those that it has go on.
+    pub(super) fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A place for one more session, or `None` where the address has all it may have.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
         let mut sessions = self.sessions.entry(address).or_insert(0);
-        if *sessions >= self.limit {
+        if *sessions >= self.limit.load(Ordering::Relaxed) {
             return None;
         }
         *sessions += 1;

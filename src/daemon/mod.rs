@@ -1,53 +1,47 @@
-//! The process: listeners, sessions, drain.
+//! The process: listeners, sessions, reload, drain.
 //!
 //! [`Daemon::bind`] takes every port before anything runs, so that a wrong address is an error at
 //! start; [`Daemon::run`] accepts until told to stop and then drains: no new sessions, those
-//! before login are told to come back, relayed ones run on for `shutdown_grace`.
+//! before login are told to come back, relayed ones run on for `shutdown_grace`. A configuration
+//! that arrives meanwhile takes the place of the one before, whole or not at all; sessions go on
+//! as they began.
 //!
-//! A permit is taken before a connection is accepted, so that a flood waits in the kernel's
-//! backlog; nothing but accepting happens in the accept loop. Must never know what a dialogue says.
+//! Must never know what a dialogue says.
 
 mod admission;
+mod door;
 
 use std::{
-    future::Future,
-    io,
+    io, mem,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     config::{Config, Limits, Listener},
-    mail::{Refusal, RefusalKind},
-    net::{
-        dial::{self, Dialer},
-        listen::{self, AcceptError},
-        tls::TlsConfigError,
-    },
+    net::{dial::Dialer, tls::TlsConfigError},
     session::{self, House},
     token::cache::Tokens,
 };
 
-use self::admission::{Addresses, is_allowed};
+use self::{
+    admission::{Addresses, Permits},
+    door::{Door, Hall, Inside},
+};
 
-/// How long the accept loop rests when the process is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long cut sessions may take to close their sockets.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
-/// Why the daemon cannot start.
+/// Why the daemon cannot start, or cannot take a new configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be taken.
@@ -63,200 +57,238 @@ pub enum StartError {
     Tls(#[from] TlsConfigError),
 }
 
+/// A configuration that shall take the place of the present one.
+pub struct Reload {
+    /// The new one.
+    pub config: Config,
+    /// Hears whether it was taken, whole, or refused, and nothing was changed.
+    pub outcome: oneshot::Sender<Result<(), StartError>>,
+}
+
 /// Bound listeners, ready to run.
 pub struct Daemon {
     doors: Vec<Door>,
     house: Arc<House>,
+    tokens: Tokens,
     limits: Limits,
-    sessions: TaskTracker,
     background: TaskTracker,
     draining: CancellationToken,
     cut: CancellationToken,
 }
 
-struct Door {
-    socket: TcpListener,
-    listener: Arc<Listener>,
-}
-
 impl Daemon {
     /// Binds every listener. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A port that cannot be bound, or a CA file that is none.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let (background, draining, cut) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
-        let tokens =
-            Tokens::new(session::courier(Arc::clone(&dialer)), background.clone(), cut.clone());
-        let doors = config.listeners.iter().map(Door::open).collect::<Result<_, _>>()?;
-        let house = Arc::new(House::new(config, tokens, dialer, draining.clone(), cut.clone()));
-        let (limits, sessions) = (config.limits.clone(), TaskTracker::new());
-        Ok(Self { doors, house, limits, sessions, background, draining, cut })
+        let courier = session::courier(Arc::clone(&dialer));
+        let tokens = Tokens::new(courier, background.clone(), cut.clone());
+        let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
+        let house = House::new(config, tokens.clone(), dialer, draining.clone(), cut.clone());
+        let (house, limits) = (Arc::new(house), config.limits.clone());
+        Ok(Self { doors, house, tokens, limits, background, draining, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
+    ///
+    /// # Errors
+    /// As the system says.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.doors.iter().map(|door| door.socket.local_addr()).collect()
+        self.doors.iter().map(Door::address).collect()
     }
 
-    /// Serves until `shutdown` completes, then drains. Returns how many sessions had to be cut.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
-        let permits = Arc::new(Semaphore::new(self.limits.max_sessions));
-        let addresses = Arc::new(Addresses::new(self.limits.max_sessions_per_address));
-        let (doors, count) = (TaskTracker::new(), Arc::new(AtomicU64::new(0)));
-        for door in self.doors {
-            let entrance = Entrance {
-                house: Arc::clone(&self.house),
-                permits: Arc::clone(&permits),
-                addresses: Arc::clone(&addresses),
-                sessions: self.sessions.clone(),
-                count: Arc::clone(&count),
-                draining: self.draining.clone(),
-            };
-            doors.spawn(entrance.accept(door));
+    /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
+    /// be cut.
+    pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
+        let Self { doors, house, tokens, limits, background, draining, cut } = self;
+        let hall = Arc::new(Hall {
+            permits: Permits::new(limits.max_sessions),
+            addresses: Arc::new(Addresses::new(limits.max_sessions_per_address)),
+            sessions: TaskTracker::new(),
+            count: AtomicU64::new(0),
+            draining,
+        });
+        let (accepting, loops) = (Vec::new(), TaskTracker::new());
+        let mut running = Running { hall, house, tokens, limits, background, loops, accepting };
+        for door in doors {
+            running.let_in(door);
         }
-        doors.close();
-        shutdown.await;
+        while let Some(Reload { config, outcome }) = reloads.recv().await {
+            let _ = outcome.send(running.reload(&config).await); // who asked may have gone
+        }
+        running.drain(&cut).await
+    }
+}
 
-        let grace = self.limits.shutdown_grace;
-        info!(event = "drain", sessions = self.sessions.len(), ?grace, "stopping: no new sessions");
-        self.draining.cancel();
-        doors.wait().await;
-        self.sessions.close();
-        let mut cut = 0;
-        if timeout(grace, self.sessions.wait()).await.is_err() {
-            cut = self.sessions.len();
+/// A daemon that accepts.
+struct Running {
+    hall: Arc<Hall>,
+    house: Arc<House>,
+    tokens: Tokens,
+    limits: Limits,
+    background: TaskTracker,
+    /// The accept loops.
+    loops: TaskTracker,
+    accepting: Vec<Accepting>,
+}
+
+/// A door whose loop runs.
+struct Accepting {
+    inside: watch::Sender<Inside>,
+    shut: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+/// What a new configuration means for the doors, which are named by their places.
+struct Change {
+    /// Doors that stay, with the listener that is theirs now.
+    staying: Vec<(usize, Arc<Listener>)>,
+    /// Listeners that need a door.
+    coming: Vec<Arc<Listener>>,
+    /// Doors that are of no listener any more.
+    leaving: Vec<usize>,
+}
+
+impl Running {
+    fn let_in(&mut self, door: Door) {
+        let (house, listener) = (Arc::clone(&self.house), Arc::clone(door.listener()));
+        let (inside, sees) = watch::channel(Inside { house, listener });
+        let shut = CancellationToken::new();
+        let ended = self.loops.spawn(door.accept(Arc::clone(&self.hall), sees, shut.clone()));
+        self.accepting.push(Accepting { inside, shut, ended });
+    }
+
+    /// All that can fail comes first; a failure leaves everything as it was.
+    async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
+        let dialer = Arc::new(Dialer::new(&config.outbound)?);
+        let Change { staying, coming, leaving } = self.compare(&config.listeners);
+        let doors = self.open_beside(&coming, &leaving).await?;
+
+        self.house = Arc::new(self.house.renewed(config, dialer));
+        self.limits = config.limits.clone();
+        self.hall.permits.resize(self.limits.max_sessions, &self.background);
+        self.hall.addresses.resize(self.limits.max_sessions_per_address);
+        for (place, listener) in staying {
+            if let Some(accepting) = self.accepting.get(place) {
+                accepting.inside.send_replace(Inside { house: Arc::clone(&self.house), listener });
+            }
+        }
+        let mut place = 0;
+        self.accepting.retain(|accepting| {
+            let leaves = leaving.contains(&place);
+            place += 1;
+            if leaves {
+                let address = accepting.inside.borrow().listener.bind;
+                info!(event = "listener_closed", %address, "no longer listening; sessions go on");
+                accepting.shut.cancel();
+            }
+            !leaves
+        });
+        for door in doors {
+            self.let_in(door);
+        }
+        Ok(())
+    }
+
+    /// A door is known by its address and protocol.
+    fn compare(&self, listeners: &[Arc<Listener>]) -> Change {
+        let (mut staying, mut coming) = (Vec::<(usize, Arc<Listener>)>::new(), Vec::new());
+        for listener in listeners {
+            let is_its = |(place, accepting): &(usize, &Accepting)| {
+                let there = Arc::clone(&accepting.inside.borrow().listener);
+                let taken = staying.iter().any(|(other, _)| other == place);
+                !taken && there.bind == listener.bind && there.protocol == listener.protocol
+            };
+            match self.accepting.iter().enumerate().find(is_its) {
+                Some((place, _)) => staying.push((place, Arc::clone(listener))),
+                None => coming.push(Arc::clone(listener)),
+            }
+        }
+        let stays = |place: &usize| staying.iter().any(|(other, _)| other == place);
+        let leaving = (0..self.accepting.len()).filter(|place| !stays(place)).collect();
+        Change { staying, coming, leaving }
+    }
+
+    /// Opens the doors that are new. Where one wants the port of a door that leaves, that one is
+    /// shut first, and opened again should anything fail.
+    async fn open_beside(
+        &mut self,
+        coming: &[Arc<Listener>],
+        leaving: &[usize],
+    ) -> Result<Vec<Door>, StartError> {
+        let mut shut = Vec::new();
+        for &place in leaving {
+            let Some(accepting) = self.accepting.get_mut(place) else { continue };
+            let bind = accepting.inside.borrow().listener.bind;
+            if bind.port() != 0 && coming.iter().any(|new| new.bind.port() == bind.port()) {
+                accepting.shut.cancel();
+                let _ = (&mut accepting.ended).await; // its socket is closed when it has ended
+                shut.push(place);
+            }
+        }
+        let opened = coming.iter().map(open).collect::<Result<Vec<_>, _>>();
+        if opened.is_err() {
+            for place in shut {
+                self.reopen(place);
+            }
+        }
+        opened
+    }
+
+    fn reopen(&mut self, place: usize) {
+        let Some(accepting) = self.accepting.get_mut(place) else { return };
+        let listener = Arc::clone(&accepting.inside.borrow().listener);
+        match open(&listener) {
+            Ok(door) => {
+                let (hall, sees) = (Arc::clone(&self.hall), accepting.inside.subscribe());
+                accepting.shut = CancellationToken::new();
+                let door = door.accept(hall, sees, accepting.shut.clone());
+                accepting.ended = self.loops.spawn(door);
+            }
+            Err(error) => error!(
+                event = "listener_lost",
+                %error,
+                remedy = "restart mailwicket once the port is free",
+                "a listener that was to stay could not be opened again",
+            ),
+        }
+    }
+
+    async fn drain(mut self, cut: &CancellationToken) -> usize {
+        let (grace, sessions) = (self.limits.shutdown_grace, self.hall.sessions.clone());
+        info!(event = "drain", sessions = sessions.len(), ?grace, "stopping: no new sessions");
+        self.hall.draining.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        drop(mem::take(&mut self.accepting));
+        sessions.close();
+        let mut left = 0;
+        if timeout(grace, sessions.wait()).await.is_err() {
+            left = sessions.len();
             warn!(
                 event = "drain_cut",
-                sessions = cut,
+                sessions = left,
                 ?grace,
                 "shutdown_grace is over, cutting sessions"
             );
         }
-        self.cut.cancel();
+        cut.cancel();
         self.background.close();
-        if timeout(CUT_GRACE, self.sessions.wait()).await.is_err() {
-            error!(sessions = self.sessions.len(), "sessions did not end when cut");
+        if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
+            error!(sessions = sessions.len(), "sessions did not end when cut");
         }
-        info!(event = "stopped", cut, "stopped");
-        cut
+        info!(event = "stopped", cut = left, "stopped");
+        left
     }
 }
 
-impl Door {
-    fn open(listener: &Arc<Listener>) -> Result<Self, StartError> {
-        let address = listener.bind;
-        let socket = listen::bind(address).map_err(|error| StartError::Bind { address, error })?;
-        info!(
-            event = "listening",
-            protocol = %listener.protocol,
-            address = %socket.local_addr().unwrap_or(address),
-            upstream = %format_args!("{}:{}", listener.upstream.host, listener.upstream.port),
-            "listening",
-        );
-        Ok(Self { socket, listener: Arc::clone(listener) })
-    }
-}
-
-/// What an accept loop needs.
-struct Entrance {
-    house: Arc<House>,
-    permits: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
-    sessions: TaskTracker,
-    /// Sessions so far, on all doors: each has a number of its own.
-    count: Arc<AtomicU64>,
-    draining: CancellationToken,
-}
-
-impl Entrance {
-    /// Accepts until the drain. Dropping the door's socket then refuses newcomers.
-    async fn accept(self, door: Door) {
-        loop {
-            let permit = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-                permit
-            } else {
-                warn!(
-                    event = "max_sessions",
-                    cause = "limits.max_sessions is reached; new clients wait in the backlog",
-                    remedy = "raise limits.max_sessions, or find the client that holds so many",
-                    "no session free",
-                );
-                let permit = tokio::select! {
-                    () = self.draining.cancelled() => return,
-                    permit = Arc::clone(&self.permits).acquire_owned() => permit,
-                };
-                let Ok(permit) = permit else { return };
-                permit
-            };
-            let accepted = tokio::select! {
-                () = self.draining.cancelled() => return,
-                accepted = door.socket.accept() => accepted,
-            };
-            let (tcp, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => match listen::classify(&error) {
-                    AcceptError::Ignore => continue,
-                    AcceptError::Pause => {
-                        warn!(
-                            event = "accept_paused",
-                            %error,
-                            remedy = "raise the process's file limit (LimitNOFILE, ulimit -n) or lower limits.max_sessions",
-                            "cannot accept, resting",
-                        );
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                },
-            };
-            self.welcome(&door.listener, tcp, peer, permit);
-        }
-    }
-
-    /// Everything slow happens in the session's own task.
-    fn welcome(
-        &self,
-        listener: &Arc<Listener>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let id = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let span = info_span!("session", id, protocol = %listener.protocol, client = %peer);
-        let (house, listener) = (Arc::clone(&self.house), Arc::clone(listener));
-        let place = self.addresses.enter(peer.ip());
-        let session = async move {
-            let _permit = permit;
-            if let Err(error) = dial::tune(&tcp) {
-                debug!(%error, "socket options not set");
-            }
-            let io = Box::new(tcp);
-            if !is_allowed(&listener.allow, peer.ip()) {
-                warn!(
-                    event = "not_allowed",
-                    cause = "the address is not in the listener's allow list",
-                    remedy = "add it to allow in proxy.toml if it should get in",
-                    "client turned away",
-                );
-                let refusal =
-                    Refusal::new(RefusalKind::NotAllowed, "Your address may not use this port");
-                return house.turn_away(&listener, io, &refusal).await;
-            }
-            let Some(_place) = place else {
-                warn!(
-                    event = "max_sessions_per_address",
-                    cause = "limits.max_sessions_per_address is reached",
-                    remedy =
-                        "raise the limit, or find out why this client opens so many connections",
-                    "client turned away",
-                );
-                let refusal =
-                    Refusal::new(RefusalKind::Busy, "Too many connections from your address");
-                return house.turn_away(&listener, io, &refusal).await;
-            };
-            house.serve(&listener, io, peer).await;
-        };
-        self.sessions.spawn(session.instrument(span));
-    }
+fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {
+    let address = listener.bind;
+    Door::open(listener).map_err(|error| StartError::Bind { address, error })
 }
 
 fn bind_remedy(error: &io::Error) -> &'static str {

@@ -52,7 +52,7 @@ pub struct House {
     gate: Gate,
     tokens: Tokens,
     dialer: Arc<Dialer>,
-    learned: Learned,
+    learned: Arc<Learned>,
     limits: Limits,
     draining: CancellationToken,
     cut: CancellationToken,
@@ -71,10 +71,24 @@ impl House {
             gate: Gate::new(config.accounts.clone()),
             tokens,
             dialer,
-            learned: Learned::default(),
+            learned: Arc::default(),
             limits: config.limits.clone(),
             draining,
             cut,
+        }
+    }
+
+    /// The house that a new configuration describes. What was learnt stays.
+    #[must_use]
+    pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>) -> Self {
+        Self {
+            gate: Gate::new(config.accounts.clone()),
+            tokens: self.tokens.clone(),
+            dialer,
+            learned: Arc::clone(&self.learned),
+            limits: config.limits.clone(),
+            draining: self.draining.clone(),
+            cut: self.cut.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod floors;
 mod imap;
 mod imap_differential;
 mod pop3;
+mod reload;
 mod smtp;
 mod stage;
 mod tls_pair;

@@ -5,14 +5,14 @@ use std::{net::SocketAddr, path::Path, sync::LazyLock, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::{
     config::{self, Config},
-    daemon::Daemon,
+    daemon::{Daemon, Reload, StartError},
     sandbox::{Options, Profile, Sandbox, world::contoso},
     secret,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
     pub(crate) imap: SocketAddr,
     /// Where POP3 is spoken.
     pub(crate) pop3: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    reloads: Option<mpsc::Sender<Reload>>,
     daemon: JoinHandle<usize>,
 }
 
@@ -72,21 +72,27 @@ impl Stage {
         let [address, imap, pop3, ..] = daemon.addresses().expect("bound")[..] else {
             panic!("three listeners at least")
         };
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (reload, reloads) = mpsc::channel(1);
         #[allow(clippy::disallowed_methods)] // a test's own task; there is no drain to escape
-        let daemon = tokio::spawn(daemon.run(async {
-            let _ = stopped.await;
-        }));
-        Self { sandbox, address, imap, pop3, stop: Some(stop), daemon }
+        let daemon = tokio::spawn(daemon.run(reloads));
+        Self { sandbox, address, imap, pop3, reloads: Some(reload), daemon }
     }
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
     }
 
+    /// As SIGHUP does.
+    pub(crate) async fn reload(&self, config: Config) -> Result<(), StartError> {
+        let (outcome, taken) = oneshot::channel();
+        let reloads = self.reloads.as_ref().expect("not stopping");
+        assert!(reloads.send(Reload { config, outcome }).await.is_ok(), "the daemon runs");
+        timeout(PATIENCE, taken).await.expect("an outcome in time").expect("an outcome")
+    }
+
     /// As SIGTERM does; the rest of the drain is waited for by `ended`.
     pub(crate) fn ask_to_stop(&mut self) {
-        drop(self.stop.take());
+        drop(self.reloads.take());
     }
 
     /// How many sessions the drain had to cut.

@@ -10,8 +10,7 @@ mod tour;
 use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
-use tokio_util::task::TaskTracker;
+use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc};
 
 use super::{complain, exit, logging, run::Signals, say};
 use crate::{
@@ -109,21 +108,23 @@ The log:
         exo_pop3 = sandbox.pop3(),
         toml = indent(&proxy_toml),
     ));
-    daemon.run(signals.asked_to_stop()).await;
+    let (running, reloads) = mpsc::channel(1);
+    tokio::join!(daemon.run(reloads), async {
+        signals.asked_to_stop().await;
+        drop(running);
+    });
     sandbox.stop().await;
     Ok(())
 }
 
 async fn tour() -> anyhow::Result<()> {
     let Stage { sandbox, doors, daemon, .. } = set_up(Duration::ZERO).await?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let tracker = TaskTracker::new();
-    let running = tracker.spawn(daemon.run(async {
-        let _ = stopped.await; // a dropped sender asks to stop as well
-    }));
-    let outcome = tour::walk(&sandbox, &doors).await;
-    drop(stop);
-    running.await.context("the daemon")?;
+    let (running, reloads) = mpsc::channel(1);
+    let (_, outcome) = tokio::join!(daemon.run(reloads), async {
+        let outcome = tour::walk(&sandbox, &doors).await;
+        drop(running);
+        outcome
+    });
     sandbox.stop().await;
     outcome
 }
