@@ -23,7 +23,7 @@ use super::VaultError;
 /// The ending of the file that is written before it is renamed.
 pub(super) const STAGED: &str = ".new";
 /// How often a lock that another holds is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The path with this ending.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -23,6 +23,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -44,7 +45,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// be kept, because TLS fails by it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(100 * 86_400);
 /// The largest vault, in octets: some thousand identities. It is read and written as a whole.
-const MOST: u64 = 16 << 20;
+const MOST: usize = 16 << 20;
+/// How long the lock is left alone between two writes, so that other processes come to theirs.
+const PAUSE: Duration = file::LOOK_AGAIN.saturating_mul(3);
 
 /// The file and its key. May be shared by threads.
 pub struct Vault {
@@ -52,8 +55,8 @@ pub struct Vault {
     lock: PathBuf,
     key: Key,
     patience: Duration,
-    /// Held by the thread that changes the file: the lock alone is not fair.
-    turn: Mutex<()>,
+    /// Held by the thread that changes the file. When the lock was let go last.
+    turn: Mutex<Option<Instant>>,
 }
 
 /// What is kept for one identity.
@@ -127,7 +130,7 @@ impl Vault {
         }
         file::is_there(&path)?; // before a lock is made beside what is no vault
         let _held = file::lock(&lock, &path, Instant::now() + patience)?;
-        let sealed = file::read(&path, MOST)?;
+        let sealed = file::read(&path, MOST as u64)?;
         if let Some(sealed) = &sealed {
             seal::recognise(sealed).map_err(|broken| refused(&path, &broken))?;
         }
@@ -183,8 +186,23 @@ impl Vault {
         decide: impl FnOnce(Option<Kept>) -> Option<Kept>,
     ) -> Result<(), VaultError> {
         let until = Instant::now() + self.patience;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = file::lock(&self.lock, &self.path, until)?;
+        let mut last = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rest) = last.and_then(|last| PAUSE.checked_sub(last.elapsed())) {
+            thread::sleep(rest);
+        }
+        let held = file::lock(&self.lock, &self.path, until)?;
+        let changed = self.change_locked(now, name, decide);
+        drop(held);
+        *last = Some(Instant::now());
+        changed
+    }
+
+    fn change_locked(
+        &self,
+        now: SystemTime,
+        name: &str,
+        decide: impl FnOnce(Option<Kept>) -> Option<Kept>,
+    ) -> Result<(), VaultError> {
         let mut entries = self.entries()?;
         let old = entries.remove(name).map(Entry::into_kept);
         let was = old.is_some();
@@ -196,18 +214,11 @@ impl Vault {
             None if was => {}
             None => return Ok(()),
         }
-        let sealed = seal::seal(&self.key, &entries)?;
-        if sealed.len() as u64 > MOST {
-            return Err(VaultError {
-                what: format!("the vault {} would be over {} MiB", self.path.display(), MOST >> 20),
-                remedy: "share the users between several mailwickets".to_owned(),
-            });
-        }
-        file::replace(&self.path, &sealed)
+        file::replace(&self.path, &seal::seal(&self.key, &entries)?)
     }
 
     fn entries(&self) -> Result<Entries, VaultError> {
-        let Some(sealed) = file::read(&self.path, MOST)? else {
+        let Some(sealed) = file::read(&self.path, MOST as u64)? else {
             return Err(VaultError {
                 what: format!("the vault {} is gone since it was opened", self.path.display()),
                 remedy: "restore it, or restart mailwicket to begin a new one".to_owned(),

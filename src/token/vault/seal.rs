@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{Accepted, Kept, KeptAccess, VaultError, key::Key};
+use super::{Accepted, Kept, KeptAccess, MOST, VaultError, key::Key};
 
 const MAGIC: &[u8; 16] = b"mailwicket vault";
 const VERSION: u8 = 1;
@@ -170,10 +170,16 @@ pub(super) fn seal(key: &Key, entries: &Entries) -> Result<Vec<u8>, VaultError> 
     // Counted first: a buffer that grows would leave its old places behind unwiped.
     let mut count = Count(0);
     write(entries, &mut count)?;
+    if HEADER + NONCE + count.0 + TAG > MOST {
+        return Err(VaultError {
+            what: format!("the vault would be over {} MiB", MOST >> 20),
+            remedy: "share the users between several mailwickets".to_owned(),
+        });
+    }
     let mut text = Zeroizing::new(Vec::with_capacity(count.0 + TAG));
     write(entries, &mut *text)?;
     let sealed = cipher(key).encrypt_in_place(&XNonce::from(nonce), &header, &mut *text);
-    sealed.map_err(|_| unwritable("it is too long for its cipher"))?;
+    sealed.map_err(|_| unwritable("its cipher fails"))?;
     Ok([header.as_slice(), &nonce, &text].concat())
 }
 

@@ -56,7 +56,7 @@ impl Place {
         fs::read_dir(self.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file() && !path.ends_with("vault.lock"))
+            .filter(|path| path.is_file() && path.extension() != Some("lock".as_ref()))
             .map(|path| (path.clone(), fs::read(path).unwrap()))
             .collect()
     }
@@ -169,7 +169,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn any_sequence_of_deeds_equals_a_map(deeds in deeds()) {
@@ -484,7 +484,7 @@ fn those_who_start_at_once_agree_on_one_key() {
         let (place, barrier) = (Place::new(), Barrier::new(6));
         let files =
             |name: &str| VaultFiles { path: place.path(name), key: place.files.key.clone() };
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for name in ["one", "two"].repeat(3) {
                 let (files, barrier) = (files(name), &barrier);
                 scope.spawn(move || {
@@ -606,7 +606,7 @@ fn the_lock_is_waited_for_and_not_for_ever() {
     assert_eq!(place.disk(), disk);
 
     vault.patience = PATIENCE;
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waiting = scope.spawn(|| vault.keep("bob", &kept("bob")));
         held.unlock().unwrap();
         waiting.join().unwrap().unwrap();
@@ -618,7 +618,7 @@ fn the_lock_is_waited_for_and_not_for_ever() {
 fn handles_and_threads_lose_nothing_of_each_other() {
     let place = Place::new();
     let vaults = [place.open(), place.open()];
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..4 {
             let vault = &vaults[thread % 2];
             scope.spawn(move || {
