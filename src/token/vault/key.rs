@@ -97,7 +97,7 @@ impl From<[u8; 32]> for Key {
 
 fn make(path: &Path) -> Result<(), VaultError> {
     let mut key = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *key).map_err(|error| no_randomness(&error))?;
+    getrandom::fill(&mut *key).map_err(no_randomness)?;
     let text = Zeroizing::new(BASE64.encode(*key));
     let line = Zeroizing::new([text.as_bytes(), b"\n"].concat());
     if file::create(path, &line)? {

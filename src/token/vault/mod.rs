@@ -132,11 +132,11 @@ impl Vault {
         let _held = file::lock(&lock, &path, Instant::now() + patience)?;
         let sealed = file::read(&path, MOST as u64)?;
         if let Some(sealed) = &sealed {
-            seal::recognise(sealed).map_err(|broken| refused(&path, &broken))?;
+            seal::recognise(sealed).map_err(|broken| refused(&path, broken))?;
         }
         let key = Key::find(&files.key, sealed.as_ref().map(|_| path.as_path()))?;
         if let Some(sealed) = sealed {
-            seal::open(&key, &sealed).map_err(|broken| refused(&path, &broken))?;
+            seal::open(&key, &sealed).map_err(|broken| refused(&path, broken))?;
             file::probe(&path, &sealed)?;
         } else {
             file::replace(&path, &seal::seal(&key, &Entries::new())?)?;
@@ -224,7 +224,7 @@ impl Vault {
                 remedy: "restore it, or restart mailwicket to begin a new one".to_owned(),
             });
         };
-        seal::open(&self.key, &sealed).map_err(|broken| refused(&self.path, &broken))
+        seal::open(&self.key, &sealed).map_err(|broken| refused(&self.path, broken))
     }
 }
 
@@ -240,7 +240,7 @@ pub fn open_bytes(key: [u8; 32], bytes: &[u8]) -> Result<HashMap<String, Kept>, 
     Ok(entries.into_iter().map(|(name, entry)| (name, entry.into_kept())).collect())
 }
 
-fn refused(path: &Path, broken: &Broken) -> VaultError {
+fn refused(path: &Path, broken: Broken) -> VaultError {
     VaultError {
         what: format!("the vault {} {broken}; it is left as it is", path.display()),
         remedy: broken.remedy().to_owned(),

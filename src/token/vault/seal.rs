@@ -163,7 +163,7 @@ pub(super) fn open(key: &Key, bytes: &[u8]) -> Result<Entries, Broken> {
 /// The bytes of a vault that holds this.
 pub(super) fn seal(key: &Key, entries: &Entries) -> Result<Vec<u8>, VaultError> {
     let mut nonce = [0; NONCE];
-    getrandom::fill(&mut nonce).map_err(|error| no_randomness(&error))?;
+    getrandom::fill(&mut nonce).map_err(no_randomness)?;
     let mut header = [VERSION; HEADER];
     header[..MAGIC.len()].copy_from_slice(MAGIC);
 
@@ -183,7 +183,7 @@ pub(super) fn seal(key: &Key, entries: &Entries) -> Result<Vec<u8>, VaultError> 
     Ok([header.as_slice(), &nonce, &text].concat())
 }
 
-pub(super) fn no_randomness(error: &getrandom::Error) -> VaultError {
+pub(super) fn no_randomness(error: getrandom::Error) -> VaultError {
     VaultError {
         what: format!("the operating system gives no random bytes for the vault: {error}"),
         remedy: "look to the operating system".to_owned(),

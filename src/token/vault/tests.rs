@@ -299,7 +299,7 @@ fn no_secret_is_on_disk_or_in_words() {
     vault.keep("canary-name", &kept).unwrap();
     let line = fs::read_to_string(place.path("vault.key")).unwrap();
 
-    let mut shown = format!("{vault:?} {kept:?} {:?}", place.files);
+    let mut shown = vec![format!("{vault:?} {kept:?} {:?}", place.files)];
     fs::write(
         &place.files.path,
         b"mailwicket vault\x01 and what is no vault, however long it may be",
@@ -310,10 +310,11 @@ fn no_secret_is_on_disk_or_in_words() {
         vault.keep("canary-name", &kept).unwrap_err(),
         place.try_open().unwrap_err(),
     ] {
-        shown.push_str(&format!("{error} {error:?}"));
+        shown.push(format!("{error} {error:?}"));
     }
     fs::write(place.path("vault.key"), format!("{} !", line.trim())).unwrap();
-    shown.push_str(&format!("{:?}", place.try_open().unwrap_err()));
+    shown.push(format!("{:?}", place.try_open().unwrap_err()));
+    let shown = shown.join("\n");
     for canary in CANARIES.iter().chain([&"canary-name", &line.trim()]) {
         assert!(!shown.contains(canary), "{shown}");
     }
