@@ -30,7 +30,10 @@ use crate::{
     config::{Config, Limits, Listener},
     net::{dial::Dialer, tls::TlsConfigError},
     session::{self, House},
-    token::cache::Tokens,
+    token::{
+        cache::Tokens,
+        vault::{Vault, VaultError},
+    },
 };
 
 use self::{
@@ -55,6 +58,9 @@ pub enum StartError {
     /// The TLS side of `[outbound]` is unusable.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
+    /// The vault cannot be used.
+    #[error("{0}; {remedy}", remedy = .0.remedy)]
+    Vault(#[from] VaultError),
 }
 
 /// A configuration that shall take the place of the present one.
@@ -86,7 +92,9 @@ impl Daemon {
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
         let courier = session::courier(Arc::clone(&dialer));
-        let tokens = Tokens::new(courier, background.clone(), cut.clone());
+        // Blocks, but nothing runs yet that could be held up.
+        let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
+        let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
         let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
         let house = House::new(config, tokens.clone(), dialer, draining.clone(), cut.clone());
         let (house, limits) = (Arc::new(house), config.limits.clone());
@@ -168,6 +176,9 @@ impl Running {
         let Change { staying, coming, leaving } = self.compare(&config.listeners);
         let doors = self.open_beside(&coming, &leaving).await?;
 
+        let apps: Vec<_> =
+            config.accounts.iter().map(|account| Arc::clone(&account.entra)).collect();
+        self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps);
         self.house = Arc::new(self.house.renewed(config, dialer));
         self.limits = config.limits.clone();
         self.hall.permits.resize(self.limits.max_sessions, &self.background);

@@ -49,7 +49,7 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
     let stop = CancellationToken::new();
     let _renewals_end = stop.clone().drop_guard();
     let courier = session::courier(Arc::clone(&dialer));
-    let tokens = Tokens::new(courier, TaskTracker::new(), stop.clone());
+    let tokens = Tokens::new(courier, None, TaskTracker::new(), stop.clone());
     let house = House::new(config, tokens, dialer, stop.clone(), stop);
 
     let mut findings = Vec::new();

@@ -1,62 +1,73 @@
-//! Decides when Entra is asked, and by whom.
+//! Serves logins with tokens, and decides when Entra is asked for them.
 //!
 //! One slot per identity. Whoever needs a request takes the slot's turn; all others wait for that
-//! one answer, and a leader that is cancelled passes the turn on. A token is renewed ahead of its
-//! end in the background, so that no login waits once the first has been served. Must never know
-//! how a request travels.
+//! one answer, and a leader that is cancelled passes the turn on. At first use of a slot it takes
+//! what the vault keeps, so that a restart while Entra is out of order costs nothing. Must never
+//! know how a request travels.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
-use reqwest::Client;
 use secrecy::SecretString;
-use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
 
 use super::{
-    Courier, CourierError, Identity, Letter, Refused, Token, TokenError,
-    entra::{self, Answer},
-    grant::{self, Ask},
-    slot::{Proof, REFUSED_FOR, Renewal, Slot},
+    Courier, Identity, IdentityState, Token, TokenError,
+    clock::Clock,
+    errand::Errands,
+    grant::Ask,
+    settle::{By, Settled},
+    shelf::Shelf,
+    slot::{Proof, Slot},
+    vault::{Vault, VaultError},
 };
 use crate::{
-    advice,
     config::{EntraApp, Grant},
     secret::Fingerprints,
 };
 
-/// The limit on one request, way out and answer together.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-/// An identity that nobody has used for so long is no longer renewed; a weekly report still finds
-/// a fresh token.
-const RENEWED_WHILE_USED: Duration = Duration::from_secs(8 * 24 * 3600);
-/// The first wait after a failed renewal; it doubles.
-const FIRST_BACKOFF: Duration = Duration::from_secs(5);
-/// The longest wait between renewals that fail.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// Beyond this many slots, those that hold nothing are swept: with `"*"` as user, anybody who
 /// connects can name as many users as they like.
 const SWEEP_ABOVE: usize = 4096;
 
 /// All tokens of the process. A clone shares them.
 #[derive(Clone)]
-pub struct Tokens(Arc<Inner>);
+pub struct Tokens(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     slots: DashMap<String, Arc<Slot>>,
+    /// The apps as read last; `None` before the first reload, when every caller's are.
+    apps: RwLock<Option<Vec<Arc<EntraApp>>>>,
     prints: Fingerprints,
-    http: Client,
-    courier: Courier,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    clock: Clock,
+    pub(super) errands: Errands,
+    pub(super) shelf: Shelf,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
 impl Tokens {
-    /// An empty cache. Renewals run as tasks of `tasks` until `stop`.
-    pub fn new(courier: Courier, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let (slots, prints, http) = (DashMap::new(), Fingerprints::new(), Client::new());
-        Self(Arc::new(Inner { slots, prints, http, courier, tasks, stop }))
+    /// An empty cache over what the vault keeps; without one tokens live in memory only. Renewals
+    /// run as tasks of `tasks` until `stop`; what is being written then is written.
+    pub fn new(
+        courier: Courier,
+        vault: Option<Arc<Vault>>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self::with_clock(courier, vault, tasks, stop, Clock::of_the_machine())
+    }
+
+    pub(super) fn with_clock(
+        courier: Courier,
+        vault: Option<Arc<Vault>>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+        clock: Clock,
+    ) -> Self {
+        let (slots, apps, prints) = (DashMap::new(), RwLock::default(), Fingerprints::new());
+        let (errands, shelf) = (Errands::new(courier), Shelf::new(vault, tasks.clone()));
+        Self(Arc::new(Inner { slots, apps, prints, clock, errands, shelf, tasks, stop }))
     }
 
     /// A living token. `password` is what the client typed; it is needed, and judged, where the
@@ -66,38 +77,30 @@ impl Tokens {
         identity: &Identity,
         password: Option<&SecretString>,
     ) -> Result<Token, TokenError> {
-        let proof = self.proof(identity, password)?;
-        let slot = self.slot(identity);
-        if let Some(answer) = slot.answer(&proof) {
-            return answer;
-        }
-        let _turn = slot.turn.lock().await;
-        if let Some(answer) = slot.answer(&proof) {
-            return answer; // of the one who had the turn before
-        }
-        let ask = match password {
-            Some(password) if proof.is_some() => Ask::Password { user: &identity.user, password },
-            _ => Ask::App,
+        let password = match identity.app.grant {
+            Grant::Password { .. } => Some(password.ok_or(TokenError::NoPassword)?),
+            _ => None,
         };
-        let letter = grant::letter(&self.0.http, &identity.app, &ask, 0).await?;
-        match self.ask(letter).await {
-            Ok(Answer::Granted(granted)) => {
-                let (app, seconds) = (&identity.app.name, granted.life.as_secs());
-                info!(event = "token", app, seconds, "token granted");
-                let token = slot.grant(proof.clone(), granted, identity.app.token_expiry_margin);
-                slot.accept(&proof);
-                self.renew_in_background(Arc::clone(&identity.app), Arc::clone(&slot));
-                Ok(token)
+        let slot = self.slot(identity);
+        let proof = password.map(|password| self.0.prints.of(&slot.name, password));
+        loop {
+            if let Some(answer) = slot.answer(&proof) {
+                return answer;
             }
-            Ok(Answer::Refused { error, description, aadsts }) => {
-                let by_password = proof.is_some();
-                slot.refuse(&proof, Refused { error, description, aadsts, by_password })
+            if let Some(outcome) = self.take_turn(&slot, &proof, password).await {
+                return outcome;
             }
-            Ok(Answer::Transient { what, retry_after }) => {
-                slot.fail(&proof, unusable(&what), retry_after)
-            }
-            Err(error) => slot.fail(&proof, error, None),
         }
+    }
+
+    /// Looks after this identity from now on, though nobody has asked for its token yet. For users
+    /// whom the configuration names and who have to sign in: their refresh tokens are kept alive,
+    /// and if there is none, [`states`](Self::states) and the log say so before the first login
+    /// fails.
+    pub fn attend(&self, identity: &Identity) {
+        let slot = self.slot(identity);
+        slot.watch();
+        self.look_after(&slot);
     }
 
     /// From now on this identity's tokens are renewed at half their life, in the background: long
@@ -113,157 +116,168 @@ impl Tokens {
         self.slot(identity).suspect(token)
     }
 
-    fn proof(
-        &self,
-        identity: &Identity,
-        password: Option<&SecretString>,
-    ) -> Result<Proof, TokenError> {
-        match identity.app.grant {
-            Grant::Password { .. } => {
-                let password = password.ok_or(TokenError::NoPassword)?;
-                Ok(Some(self.0.prints.of(&key(identity), password)))
+    /// The configuration was read anew: letters go by this courier, and these are all its apps.
+    /// Tokens of identities that it still describes stay, whatever has become of their secrets;
+    /// others are forgotten, and their renewals end. Refusals of apps are forgotten.
+    ///
+    /// To be called before the first [`get`](Self::get) with one of the new apps.
+    pub fn adopt(&self, courier: Courier, apps: &[Arc<EntraApp>]) {
+        self.0.errands.change(courier);
+        *self.0.apps.write().unwrap_or_else(PoisonError::into_inner) = Some(apps.to_vec());
+        self.0.slots.retain(|name, slot| {
+            let app = newest(apps, name, &slot.user, &slot.app().name);
+            match app {
+                Some(app) => slot.reread(app),
+                None => slot.end(),
             }
-            _ => Ok(None),
+            app.is_some()
+        });
+    }
+
+    /// How every identity stands that was asked for. Asks nobody.
+    pub fn states(&self) -> Vec<IdentityState> {
+        self.0.slots.iter().map(|slot| slot.report()).collect()
+    }
+
+    /// One turn at asking Entra; `None` if it settled nothing and the next may.
+    async fn take_turn(
+        &self,
+        slot: &Arc<Slot>,
+        proof: &Proof,
+        password: Option<&SecretString>,
+    ) -> Option<Result<Token, TokenError>> {
+        let mut turn = Arc::clone(&slot.turn).lock_owned().await;
+        if let Some(answer) = slot.answer(proof) {
+            return Some(answer); // of the one who had the turn before
+        }
+        if let Err(error) = self.unseal(slot).await {
+            return Some(Err(error));
+        }
+        self.recognise(slot, proof, password).await;
+        if let Some(answer) = slot.answer(proof) {
+            return Some(answer); // out of the vault
+        }
+        loop {
+            let app = slot.app();
+            let refresh = if app.grant.needs_sign_in() {
+                match self.refresh_to_try(slot).await {
+                    Ok(Some(token)) => Some(token),
+                    Ok(None) => return slot.need_sign_in(&app, None),
+                    Err(error) => return Some(Err(error)),
+                }
+            } else {
+                None
+            };
+            let ask = match (&refresh, password) {
+                (Some(token), _) => Ask::Refresh(token),
+                (None, Some(password)) => Ask::Password { user: &slot.user, password },
+                (None, None) => Ask::App,
+            };
+            let answer = self.0.errands.run(&app, &ask).await;
+            let by = By::Login { proof: proof.clone(), password: password.cloned() };
+            let settled = self.settle(slot, app, by, answer, turn).await;
+            match settled {
+                // Somebody may have signed in while it was asked.
+                Settled {
+                    outcome: Some(Err(TokenError::NeedsSignIn { .. })),
+                    turn: Some(back),
+                } if matches!(self.finds_sign_in(slot).await, Ok(true)) => turn = back,
+                Settled { outcome, .. } => return outcome,
+            }
+            if let Some(answer) = slot.answer(proof) {
+                return Some(answer);
+            }
+        }
+    }
+
+    /// The refresh token of a user who signed in: the one at hand, or the one of a sign-in since.
+    async fn refresh_to_try(&self, slot: &Slot) -> Result<Option<SecretString>, TokenError> {
+        if let Some(token) = slot.refresh_to_try() {
+            return Ok(Some(token));
+        }
+        match self.finds_sign_in(slot).await {
+            Ok(true) => Ok(slot.refresh_to_try()),
+            Ok(false) => Ok(None),
+            Err(_) if slot.has_refresh() => Ok(None), // refused, and that is known
+            Err(error) => Err(unreadable(error)),
+        }
+    }
+
+    /// Whether the vault keeps another refresh token by now than the slot has; the slot has it
+    /// then. Needs the turn.
+    pub(super) async fn finds_sign_in(&self, slot: &Slot) -> Result<bool, VaultError> {
+        let kept = self.0.shelf.kept(&slot.name).await?;
+        Ok(kept.is_some_and(|kept| slot.take_other(kept, &self.0.prints)))
+    }
+
+    /// The slot takes what the vault keeps, at first use. Needs the turn. Where that cannot be read
+    /// it is an error only if nothing but the vault can help.
+    pub(super) async fn unseal(&self, slot: &Arc<Slot>) -> Result<(), TokenError> {
+        if slot.is_unsealed() {
+            return Ok(());
+        }
+        match self.0.shelf.kept(&slot.name).await {
+            Ok(kept) => slot.unseal(kept),
+            Err(error) if slot.app().grant.needs_sign_in() => return Err(unreadable(error)),
+            Err(_) => {}
+        }
+        self.look_after(slot);
+        Ok(())
+    }
+
+    /// After a restart: whether this is the password that Entra accepted before it.
+    async fn recognise(&self, slot: &Slot, proof: &Proof, password: Option<&SecretString>) {
+        if let (Some(password), Some(hash)) = (password, slot.unverified())
+            && self.0.shelf.matches(hash, password).await
+        {
+            slot.recognise(proof);
         }
     }
 
     /// The slot itself is cloned out: no guard of the map outlives this call.
     fn slot(&self, identity: &Identity) -> Arc<Slot> {
-        let slots = &self.0.slots;
+        let Inner { slots, apps, clock, .. } = &*self.0;
         if slots.len() > SWEEP_ABOVE {
             slots.retain(|_, slot| slot.is_worth_keeping());
         }
-        Arc::clone(&slots.entry(key(identity)).or_insert_with(|| Arc::new(Slot::new())))
-    }
-
-    /// One request and its answer. The error is of the way, not of Entra.
-    async fn ask(&self, letter: Letter) -> Result<Answer, TokenError> {
-        let exchange = async {
-            let response = (self.0.courier)(letter).await?;
-            Ok(entra::read(response).await)
+        let Identity { app, user } = identity;
+        let name = identity.name();
+        let new = |app: &Arc<EntraApp>| {
+            Arc::new(Slot::new(name.clone(), user.clone(), Arc::clone(app), clock.clone()))
         };
-        match timeout(REQUEST_LIMIT, exchange).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(CourierError { what, remedy, summary })) => {
-                Err(TokenError::Unavailable { what, remedy, summary })
+        let entry = slots.entry(name.clone());
+        // Read while the map's shard is held: a reload has either been here or is still to come.
+        let apps = apps.read().unwrap_or_else(PoisonError::into_inner);
+        match apps.as_ref().map(|apps| newest(apps, &name, user, &app.name)) {
+            None => Arc::clone(&entry.or_insert_with(|| new(app))),
+            Some(Some(app)) => Arc::clone(&entry.or_insert_with(|| new(app))),
+            // A session from before the reload: it is served, and nothing stays of it.
+            Some(None) => {
+                let slot = new(app);
+                slot.end();
+                slot
             }
-            Err(_) => Err(unusable(&format!("no answer within {} s", REQUEST_LIMIT.as_secs()))),
-        }
-    }
-
-    /// Renews the slot's present token when its time comes, and each one after it.
-    fn renew_in_background(&self, app: Arc<EntraApp>, slot: Arc<Slot>) {
-        let tokens = self.clone();
-        self.0.tasks.spawn(async move {
-            let stop = tokens.0.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokens.keep_renewing(&app, &slot) => {}
-            }
-        });
-    }
-
-    async fn keep_renewing(&self, app: &EntraApp, slot: &Slot) {
-        let Some(Renewal { mut generation, mut at }) = slot.renewal() else {
-            return;
-        };
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            tokio::select! {
-                () = sleep_until(at) => {}
-                () = slot.hurry.notified() => match slot.renewal() {
-                    Some(renewal) if renewal.generation == generation => {
-                        at = renewal.at;
-                        continue;
-                    }
-                    _ => {
-                        slot.hurry.notify_one(); // meant for the one who renews the token after
-                        return;
-                    }
-                },
-            }
-            if slot.unused_for() > RENEWED_WHILE_USED {
-                debug!(app = app.name, "token no longer renewed: nobody has used it for long");
-                return;
-            }
-            let _turn = slot.turn.lock().await;
-            let Some((proof, refresh)) = slot.current(generation) else {
-                return;
-            };
-            let ask = match &refresh {
-                _ if app.is_app_only() => Ask::App,
-                Some(refresh) => Ask::Refresh(refresh),
-                // Only the client has the password; the next login after the end brings it.
-                None => return,
-            };
-            let Ok(letter) = grant::letter(&self.0.http, app, &ask, 0).await else { return };
-            let (what, retry_after) = match self.ask(letter).await {
-                Ok(Answer::Granted(granted)) => {
-                    info!(
-                        event = "token",
-                        app = app.name,
-                        seconds = granted.life.as_secs(),
-                        "token renewed"
-                    );
-                    slot.grant(proof, granted, app.token_expiry_margin);
-                    let Some(renewal) = slot.renewal() else {
-                        return;
-                    };
-                    (generation, at, backoff) = (renewal.generation, renewal.at, FIRST_BACKOFF);
-                    continue;
-                }
-                Ok(Answer::Refused { error, description, aadsts }) => {
-                    warn!(
-                        event = "token_renewal_refused",
-                        app = app.name,
-                        error,
-                        description,
-                        cause = aadsts.and_then(advice::for_aadsts).map(|advice| advice.cause),
-                        remedy = aadsts.and_then(advice::for_aadsts).map(|advice| advice.remedy),
-                        "token not renewed; it is served until it ends",
-                    );
-                    if refresh.is_some() {
-                        slot.drop_refresh(generation);
-                        return;
-                    }
-                    (description, Some(REFUSED_FOR))
-                }
-                Ok(Answer::Transient { what, retry_after }) => (what, retry_after),
-                Err(error) => (error.to_string(), None),
-            };
-            let wait = retry_after.unwrap_or_else(|| jittered(backoff));
-            warn!(
-                event = "token_renewal_failed",
-                app = app.name,
-                what,
-                ?wait,
-                "token not renewed, trying again; it is served until it ends"
-            );
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
-            at = Instant::now() + wait;
         }
     }
 }
 
-/// The slot's name: the app, and the user where tokens are the user's. NUL is in neither.
-fn key(identity: &Identity) -> String {
-    if identity.app.is_app_only() {
-        return identity.app.name.clone();
-    }
-    format!("{}\0{}", identity.app.name, identity.user.to_ascii_lowercase())
+/// Nothing but the vault can help, and it cannot be read: an outage, for all that is known.
+fn unreadable(VaultError { what, remedy }: VaultError) -> TokenError {
+    let summary = "the store of sign-ins cannot be read".to_owned();
+    TokenError::Unavailable { what, remedy: Some(remedy), summary }
 }
 
-/// Between the whole wait and half of it, so that many proxies do not ask in step.
-fn jittered(wait: Duration) -> Duration {
-    let mut octet = [0];
-    let share = getrandom::fill(&mut octet).map_or(255, |()| u32::from(octet[0]));
-    wait / 2 + wait / 2 * share / 255
-}
-
-fn unusable(what: &str) -> TokenError {
-    TokenError::Unavailable {
-        what: format!("the token endpoint gave no token: {what}"),
-        remedy: Some("trying again later may help; a page in place of JSON comes from a proxy: ask its owners to let the token endpoint through".to_owned()),
-        summary: "the token endpoint gave no usable answer".to_owned(),
-    }
+/// The app of this identity among those read last; of several the one that bears the name.
+fn newest<'a>(
+    apps: &'a [Arc<EntraApp>],
+    identity: &str,
+    user: &str,
+    name: &str,
+) -> Option<&'a Arc<EntraApp>> {
+    let is_same = |app: &&Arc<EntraApp>| {
+        Identity { app: Arc::clone(app), user: user.to_owned() }.name() == identity
+    };
+    let mut same = apps.iter().filter(is_same);
+    let first = same.next()?;
+    if first.name == name { Some(first) } else { same.find(|app| app.name == name).or(Some(first)) }
 }

@@ -1,27 +1,37 @@
 //! Entra access tokens: asking for them, and keeping them.
 //!
-//! `grant` writes the requests, [`entra`] reads the answers, [`cache`] decides when to ask. How
-//! a request travels is not known here: a [`Courier`] carries it. Decisions rest on the HTTP
-//! status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS numbers only choose the
-//! words, because Microsoft may change them.
+//! `grant` writes the requests, [`entra`] reads the answers, `errand` is one question with the
+//! credential that works; `slot` is what is known about one identity, [`cache`] serves logins from
+//! it, `settle` writes down what was answered, `upkeep` renews ahead of time, and [`vault`] keeps
+//! what outlives the process. How a request travels is not known here: a [`Courier`] carries it.
+//! Decisions rest on the HTTP status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS
+//! numbers only choose the words, because Microsoft may change them.
 //!
 //! Must never know mail, net or session.
 
 pub mod cache;
+mod clock;
 pub mod entra;
+mod errand;
 mod grant;
+mod settle;
+mod shelf;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 pub mod vault;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use thiserror::Error;
-use tokio::time::Instant;
 
-use crate::{advice, config::EntraApp};
+use self::clock::Moment;
+use crate::{
+    advice,
+    config::{Audience, EntraApp},
+};
 
 /// Whose token is meant.
 #[derive(Clone, Debug)]
@@ -32,21 +42,64 @@ pub struct Identity {
     pub user: String,
 }
 
+impl Identity {
+    /// What tokens of this identity are kept under, in memory and in the vault. It is another for
+    /// another user, tenant, authority, client, audience or grant, because tokens are; it stays
+    /// when a secret changes or a table of `proxy.toml` is renamed. Holds nothing secret.
+    pub fn name(&self) -> String {
+        let app = &self.app;
+        let audience = match &app.audience {
+            Audience::Scope(scope) => format!("scope {scope}"),
+            Audience::Resource(resource) => format!("resource {resource}"),
+        };
+        let user = if app.is_app_only() { "" } else { &self.user };
+        let user = user.to_ascii_lowercase();
+        let (grant, tenant) = (app.grant.name(), app.tenant.to_ascii_lowercase());
+        // The user, who alone is typed by strangers, comes last: no name can be made to look like
+        // another's.
+        [grant, &app.authority, &tenant, &app.client_id, &audience, &user].join("\0")
+    }
+}
+
+/// How an identity stands, for those who only look.
+#[derive(Clone, Debug)]
+pub struct IdentityState {
+    /// The name of the app's table in `proxy.toml`.
+    pub app: String,
+    /// The grant's name in `proxy.toml`.
+    pub grant: &'static str,
+    /// The user, as typed first; `None` where the app is the identity.
+    pub user: Option<String>,
+    /// How long the present token may still be used; `None` if there is none.
+    pub left: Option<Duration>,
+    /// In a word.
+    pub condition: Condition,
+    /// Why the last attempt brought no token; `None` after one that did.
+    pub trouble: Option<TokenError>,
+}
+
+/// An identity's state in a word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// There is a token, and nothing is wrong.
+    Fresh,
+    /// There is no token, and nobody has asked for one lately.
+    Idle,
+    /// A person must sign in; a token that still lives is served meanwhile.
+    NeedsSignIn,
+    /// Entra refused the app; a token that still lives is served meanwhile.
+    Refused,
+    /// Entra could not be asked; a token that still lives is served meanwhile.
+    Failing,
+}
+
 /// An access token. `Debug` shows no part of it.
 #[derive(Clone, Debug)]
 pub struct Token {
     secret: Arc<SecretString>,
     /// Tells this token from every other of its slot.
     generation: u64,
-    expires: Expiry,
-}
-
-/// When a token ends, by both clocks: the monotonic one stands still while a machine sleeps, the
-/// other may be set wrong and corrected.
-#[derive(Clone, Copy, Debug)]
-struct Expiry {
-    monotonic: Instant,
-    wall: SystemTime,
+    expires: Moment,
 }
 
 impl Token {
@@ -56,8 +109,8 @@ impl Token {
     }
 
     /// Whether it may still be used.
-    fn lives(&self) -> bool {
-        Instant::now() < self.expires.monotonic && SystemTime::now() < self.expires.wall
+    fn lives(&self, now: Moment) -> bool {
+        !self.expires.has_come(now)
     }
 }
 

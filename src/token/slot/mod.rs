@@ -1,0 +1,482 @@
+//! What is known about one identity's token: a state and its rules, without clockwork or network.
+//!
+//! Invariants:
+//! - **I1** A token is handed out only while it lives, and only for the proof that Entra accepted
+//!   for it: nothing where the app or a signed-in user is the identity, the same password for
+//!   `grant = "password"`.
+//! - **I2** A refusal of one password touches neither token nor acceptance of another.
+//! - **I3** Whoever changes the token holds the slot's turn, so a late answer cannot overwrite a
+//!   newer state; every token has a generation of its own.
+//! - **I4** What was refused for good is not asked again for [`REFUSED_FOR`], and nothing is asked
+//!   before the moment that Entra named.
+//! - **I5** A refresh token is let go for another one only, never for a refusal: Entra refuses some
+//!   once and takes them again. (By password the next login brings a new one, so there it goes.)
+//!
+//! Here is what a login meets; `kept` is the state that outlives the process, `upkeep` the renewal
+//! ahead of time, `report` what status and metrics see.
+
+mod kept;
+mod report;
+mod upkeep;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use tokio::{sync::Notify, time::Instant};
+use tracing::{info, warn};
+
+pub(super) use self::upkeep::Due;
+use super::{
+    Refused, Token, TokenError,
+    clock::{Clock, Moment},
+    entra::Granted,
+};
+use crate::{
+    advice,
+    config::{EntraApp, Grant},
+    secret::Fingerprint,
+};
+
+/// How long a refusal is remembered. Entra answers identical requests alike, and counts them
+/// (AADSTS50196).
+pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// The longest wait before a refresh token that was refused is tried again; from
+/// [`REFUSED_FOR`] on it doubles.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
+/// So many different refused passwords of one user, within [`GUESSES_WITHIN`], and no further one
+/// is tried: Entra's smart lockout begins at ten (AADSTS50053).
+const GUESSES: usize = 5;
+/// See [`GUESSES`].
+const GUESSES_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// A token is renewed at the provider's wish at most this often.
+const FORCED_EVERY: Duration = Duration::from_secs(60);
+/// A token is not used in its last moments: it has a way to go.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+/// Without a word from Entra, how long after a failure nobody asks again: those who were waiting
+/// for that answer share it.
+const SHARED_FAILURE: Duration = Duration::from_secs(2);
+
+/// What entitles to a token: the password's fingerprint, or nothing where the app or a user who
+/// signed in is the identity.
+pub(super) type Proof = Option<Fingerprint>;
+
+/// The state of one identity.
+pub(super) struct Slot {
+    /// The identity's name, here and in the vault.
+    pub(super) name: String,
+    /// The user, as typed first.
+    pub(super) user: String,
+    /// Held by whoever asks Entra (I3).
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Upkeep should look again when its next moment is.
+    pub(super) changed: Notify,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The app as read last.
+    app: Arc<EntraApp>,
+    live: Option<Live>,
+    refresh: Option<SecretString>,
+    /// Whose password all this was granted for; only with `grant = "password"`.
+    owner: Option<Owner>,
+    refused: VecDeque<Refusal>,
+    needs: Option<Needs>,
+    /// Nothing is asked before this moment.
+    not_before: Option<(Instant, TokenError)>,
+    /// Why there was no token last time; a wrong password is none of the identity's troubles.
+    trouble: Option<TokenError>,
+    generation: u64,
+    forced: Option<Instant>,
+    used: Instant,
+    /// Long sessions begin with these tokens.
+    young: bool,
+    /// What the vault keeps is known here.
+    unsealed: bool,
+    upkeep: upkeep::Upkeep,
+}
+
+struct Live {
+    token: Token,
+    renew_at: Moment,
+    half_life: Moment,
+    /// The provider refused it; kept only for the case that no other can be had.
+    suspect: bool,
+}
+
+struct Owner {
+    /// `None` after a restart, until somebody brings the password that has this hash.
+    print: Option<Fingerprint>,
+    /// For the vault.
+    hash: Option<String>,
+    /// When Entra accepted the password.
+    accepted: Moment,
+}
+
+struct Refusal {
+    proof: Proof,
+    at: Instant,
+    error: TokenError,
+}
+
+/// A person must sign in.
+struct Needs {
+    refused: Option<Refused>,
+    /// The refresh token is not tried before; then it is, in case the refusal was a mistake.
+    until: Instant,
+    wait: Duration,
+    /// Another refresh token than the refused one has come since.
+    untried: bool,
+}
+
+/// Whom a granted token is for.
+pub(super) enum Grantee {
+    /// Whoever the slot is: the app, the user who signed in, or whose password was accepted last.
+    Holder,
+    /// Who typed this password; Entra has just accepted it.
+    Password {
+        print: Fingerprint,
+        /// Its hash, where the slot had none yet.
+        hash: Option<String>,
+    },
+}
+
+impl Slot {
+    pub(super) fn new(name: String, user: String, app: Arc<EntraApp>, clock: Clock) -> Self {
+        let state = State {
+            app,
+            live: None,
+            refresh: None,
+            owner: None,
+            refused: VecDeque::new(),
+            needs: None,
+            not_before: None,
+            trouble: None,
+            generation: 0,
+            forced: None,
+            used: Instant::now(),
+            young: false,
+            unsealed: false,
+            upkeep: upkeep::Upkeep::new(clock.now()),
+        };
+        let (turn, changed) = (Arc::default(), Notify::new());
+        Self { name, user, turn, changed, clock, state: Mutex::new(state) }
+    }
+
+    /// The app as read last.
+    pub(super) fn app(&self) -> Arc<EntraApp> {
+        Arc::clone(&self.lock().app)
+    }
+
+    /// The answer that needs no request, if there is one.
+    pub(super) fn answer(&self, proof: &Proof) -> Option<Result<Token, TokenError>> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.used = now.monotonic;
+        if state.served(proof, now).is_some_and(|live| !live.suspect) && state.is_settled(now) {
+            return state.served(proof, now).map(|live| Ok(live.token.clone()));
+        }
+        let known = |refusal: &&Refusal| {
+            refusal.proof == *proof && now.monotonic < refusal.at + REFUSED_FOR
+        };
+        if let Some(refusal) = state.refused.iter().find(known) {
+            return Some(state.served_or(proof, now, refusal.error.clone()));
+        }
+        if proof.is_some() && state.guesses(now.monotonic) >= GUESSES {
+            return Some(Err(TokenError::Held));
+        }
+        match &state.not_before {
+            Some((moment, error)) if now.monotonic < *moment => {
+                Some(state.served_or(proof, now, error.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The refresh token of a user who signed in, if it is worth trying now.
+    pub(super) fn refresh_to_try(&self) -> Option<SecretString> {
+        let state = self.lock();
+        state.refresh.clone().filter(|_| state.may_try(Instant::now()))
+    }
+
+    /// The time by both clocks, for what an answer grants from then on.
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Entra granted a token, at this moment. Needs the turn.
+    pub(super) fn grant(&self, to: Grantee, granted: Granted, at: Moment) -> Token {
+        let mut state = self.lock();
+        let token = state.enliven(granted.access, at, granted.life, granted.life);
+        let (before, same) = (state.refresh.take(), state.is_held_by(&to));
+        // An answer without a refresh token leaves the one before valid (RFC 6749 section 6).
+        state.refresh = granted.refresh.or(before.filter(|_| same));
+        if let Grantee::Password { print, hash } = to {
+            let before = state.owner.take().filter(|_| same).and_then(|owner| owner.hash);
+            let hash = hash.or(before);
+            state.owner = Some(Owner { print: Some(print), hash, accepted: at });
+        }
+        let proof = state.owner.as_ref().and_then(|owner| owner.print.clone());
+        state.refused.retain(|refusal| refusal.proof != proof);
+        (state.not_before, state.trouble, state.unsealed) = (None, None, true);
+        state.upkeep.succeeded(at);
+        self.signed_in_again(&mut state);
+        drop(state);
+        self.changed.notify_one();
+        token
+    }
+
+    /// Entra refused this proof, when the app was as given. A refused password's acceptance ends at
+    /// once (I1), with all that came of it, others stand (I2): the second value says whether it
+    /// did. Where the app was refused a living token is served even then: its secret may just have
+    /// been rotated. `None`: the app has been read anew meanwhile, so the refusal says nothing.
+    pub(super) fn refuse(
+        &self,
+        proof: &Proof,
+        app: &Arc<EntraApp>,
+        refused: Refused,
+    ) -> Option<(Result<Token, TokenError>, bool)> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if !Arc::ptr_eq(&state.app, app) {
+            return None;
+        }
+        let of_the_user = !is_of_the_app(&refused.error);
+        let error = TokenError::Refused(refused);
+        let ends = proof.is_some() && of_the_user && state.is_owned_by(proof);
+        if ends {
+            (state.live, state.refresh, state.owner) = (None, None, None);
+        }
+        if !error.blames_the_password() {
+            state.trouble = Some(error.clone());
+        }
+        let at = now.monotonic;
+        let forgotten = GUESSES_WITHIN.max(REFUSED_FOR);
+        state.refused.retain(|refusal| refusal.proof != *proof && at < refusal.at + forgotten);
+        state.refused.push_back(Refusal { proof: proof.clone(), at, error: error.clone() });
+        Some((state.served_or(proof, now, error), ends))
+    }
+
+    /// No answer from Entra: a living token is served, else those who wait share the failure.
+    pub(super) fn fail(
+        &self,
+        proof: &Proof,
+        error: TokenError,
+        wait: Option<Duration>,
+    ) -> Result<Token, TokenError> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let until = now.monotonic + wait.unwrap_or(SHARED_FAILURE);
+        state.not_before = Some((until, error.clone()));
+        state.trouble = Some(error.clone());
+        state.served_or(proof, now, error)
+    }
+
+    /// A person must sign in: because nobody has yet, because Entra has just said so, or still. A
+    /// living token is served meanwhile. `None`: the app has been read anew meanwhile.
+    pub(super) fn need_sign_in(
+        &self,
+        app: &Arc<EntraApp>,
+        refused: Option<Refused>,
+    ) -> Option<Result<Token, TokenError>> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if refused.is_some() && !Arc::ptr_eq(&state.app, app) {
+            return None;
+        }
+        if refused.is_some() || state.needs.is_none() {
+            let before = state.needs.take();
+            let wait = before.as_ref().map_or(REFUSED_FOR, |needs| {
+                if needs.untried { REFUSED_FOR } else { (needs.wait * 2).min(LONGEST_REFUSAL) }
+            });
+            let until = now.monotonic + wait;
+            let needs = Needs { refused, until, wait, untried: false };
+            if before.is_none() {
+                self.log_needs_sign_in(&needs, &state.app.name);
+            }
+            state.needs = Some(needs);
+        }
+        let refused = state.needs.as_ref().and_then(|needs| needs.refused.clone());
+        let error = TokenError::NeedsSignIn { user: self.user.clone(), refused };
+        state.trouble = Some(error.clone());
+        Some(state.served_or(&None, now, error))
+    }
+
+    /// The provider refused this token: whether the next asker gets another one.
+    pub(super) fn suspect(&self, token: &Token) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let forced = state.forced;
+        let Some(live) =
+            state.live.as_mut().filter(|live| live.token.generation == token.generation)
+        else {
+            return true; // replaced already
+        };
+        if forced.is_some_and(|last| now < last + FORCED_EVERY) {
+            return false;
+        }
+        live.suspect = true;
+        state.forced = Some(now);
+        true
+    }
+
+    /// The app was read anew. Its refusals are forgotten, because its secret may be another; wrong
+    /// passwords are not, because Entra still counts them.
+    pub(super) fn reread(&self, app: &Arc<EntraApp>) {
+        let mut state = self.lock();
+        state.app = Arc::clone(app);
+        state.refused.retain(|refusal| refusal.error.blames_the_password());
+        if let Some(needs) = &mut state.needs {
+            (needs.until, needs.wait) = (Instant::now(), REFUSED_FOR / 2);
+        }
+        state.upkeep.forgive();
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Whether forgetting the slot would cost a request, an outage's help, or forgive a guess.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        let now = self.clock.now();
+        let state = self.lock();
+        let lives = state.live.as_ref().is_some_and(|live| live.token.lives(now));
+        lives
+            || state.refresh.is_some()
+            || state.upkeep.is_running()
+            || state.guesses(now.monotonic) > 0
+            || self.turn.try_lock().is_err()
+    }
+
+    fn log_needs_sign_in(&self, needs: &Needs, app: &str) {
+        let refused = needs.refused.as_ref();
+        let advice = refused.and_then(|refused| refused.aadsts).and_then(advice::for_aadsts);
+        warn!(
+            event = "needs_sign_in",
+            account = self.user,
+            app,
+            error = refused.map(|refused| refused.error.as_str()),
+            description = refused.map(|refused| refused.description.as_str()),
+            cause = advice.map(|advice| advice.cause),
+            remedy = format!("run `mailwicket sign-in {}` on this machine", self.user),
+            "a person must sign in"
+        );
+    }
+
+    fn signed_in_again(&self, state: &mut State) {
+        if state.needs.take().is_some() {
+            let app = &state.app.name;
+            info!(event = "signed_in_again", account = self.user, app, "signed in: tokens again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner) // no step leaves it half done
+    }
+}
+
+impl State {
+    /// The living token, for its own proof (I1).
+    fn served(&self, proof: &Proof, now: Moment) -> Option<&Live> {
+        let live = self.live.as_ref()?;
+        (self.is_owned_by(proof) && live.token.lives(now)).then_some(live)
+    }
+
+    fn served_or(
+        &self,
+        proof: &Proof,
+        now: Moment,
+        error: TokenError,
+    ) -> Result<Token, TokenError> {
+        self.served(proof, now).map(|live| live.token.clone()).ok_or(error)
+    }
+
+    /// Whether what is here was granted for this proof.
+    fn is_owned_by(&self, proof: &Proof) -> bool {
+        match self.app.grant {
+            Grant::Password { .. } => {
+                let owner = self.owner.as_ref().and_then(|owner| owner.print.as_ref());
+                owner.is_some() && owner == proof.as_ref()
+            }
+            _ => proof.is_none(),
+        }
+    }
+
+    /// Whether the grantee is who had the slot before.
+    fn is_held_by(&self, to: &Grantee) -> bool {
+        match to {
+            Grantee::Holder => true,
+            Grantee::Password { print, .. } => self.is_owned_by(&Some(print.clone())),
+        }
+    }
+
+    /// Whether the owner's password need not be shown to Entra again yet.
+    fn is_settled(&self, now: Moment) -> bool {
+        match (&self.app.grant, &self.owner) {
+            (Grant::Password { accepted_for, .. }, Some(owner)) => {
+                owner.accepted.age(now) < *accepted_for
+            }
+            (Grant::Password { .. }, None) => false,
+            _ => true,
+        }
+    }
+
+    fn may_try(&self, now: Instant) -> bool {
+        self.needs.as_ref().is_none_or(|needs| needs.untried || now >= needs.until)
+    }
+
+    fn guesses(&self, now: Instant) -> usize {
+        let wrong = self.refused.iter().filter(|refusal| refusal.error.blames_the_password());
+        wrong.filter(|refusal| now < refusal.at + GUESSES_WITHIN).count()
+    }
+
+    /// A token lives from now on: `life` in all, of which `left` is left.
+    fn enliven(
+        &mut self,
+        secret: SecretString,
+        now: Moment,
+        life: Duration,
+        left: Duration,
+    ) -> Token {
+        self.generation += 1;
+        let expires = now.plus(left.saturating_sub(LAST_MOMENTS.min(life / 10)));
+        let token = Token { secret: secret.into(), generation: self.generation, expires };
+        let half_life = now.plus(left.saturating_sub(life / 2));
+        // A life shorter than twice the margin is renewed at half of it.
+        let margin = self.app.token_expiry_margin.min(life / 2);
+        let renew_at = if self.young { half_life } else { now.plus(left.saturating_sub(margin)) };
+        self.live = Some(Live { token: token.clone(), renew_at, half_life, suspect: false });
+        token
+    }
+}
+
+/// Whether an OAuth error means that a person must act (RFC 6749 section 5.2, `OpenID` Connect Core
+/// section 3.1.2.6, Microsoft's own).
+pub(super) fn is_for_a_person(error: &str) -> bool {
+    matches!(
+        error,
+        "invalid_grant"
+            | "interaction_required"
+            | "consent_required"
+            | "login_required"
+            | "user_password_expired"
+    )
+}
+
+/// Whether an OAuth error is about the app or its configuration, and says nothing of the user
+/// (RFC 6749 section 5.2, RFC 8707 section 2; `invalid_resource` is Microsoft's).
+fn is_of_the_app(error: &str) -> bool {
+    matches!(
+        error,
+        "invalid_client"
+            | "unauthorized_client"
+            | "invalid_request"
+            | "invalid_scope"
+            | "invalid_resource"
+            | "invalid_target"
+            | "unsupported_grant_type"
+    )
+}
