@@ -105,7 +105,10 @@ fn warn_of(app: &EntraApp, refused: usize, works: usize, refusal: &Answer) {
         error,
         description,
         cause = aadsts.and_then(advice::for_aadsts).map(|advice| advice.cause),
-        remedy = format!("take secret no. {refused} out of client_secret of [entra.{}], or put a new one in its place", app.name),
+        remedy = format!(
+            "take secret no. {refused} out of client_secret of [entra.{}], or put a new one in its place",
+            app.name
+        ),
         "client secret no. {refused} was refused and no. {works} works",
     );
 }

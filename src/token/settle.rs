@@ -77,10 +77,7 @@ impl Tokens {
             (Ok(Answer::Granted(granted)), by) => {
                 Some(Ok(self.granted(slot, app, by, granted).await))
             }
-            (
-                Ok(Answer::Refused { error, description, aadsts }),
-                By::Login { proof, password },
-            ) => {
+            (Ok(Answer::Refused { error, description, aadsts }), By::Login { proof, password }) => {
                 let by_password = password.is_some();
                 let refused = Refused { error, description, aadsts, by_password };
                 self.login_refused(slot, app, &proof, refused).await
@@ -96,13 +93,7 @@ impl Tokens {
         }
     }
 
-    async fn granted(
-        &self,
-        slot: &Arc<Slot>,
-        app: &EntraApp,
-        by: By,
-        granted: Granted,
-    ) -> Token {
+    async fn granted(&self, slot: &Arc<Slot>, app: &EntraApp, by: By, granted: Granted) -> Token {
         let (at, seconds) = (slot.now(), granted.life.as_secs());
         let words = if matches!(by, By::Upkeep) { "token renewed" } else { "token granted" };
         let to = self.grantee(slot, by).await;

@@ -62,7 +62,9 @@ impl Tokens {
         let app = slot.app();
         let answer = self.0.errands.run(&app, &ask).await;
         let settled = self.settle(slot, app, By::Upkeep, answer, turn).await;
-        if let Settled { outcome: Some(Err(TokenError::NeedsSignIn { .. })), turn: Some(_turn) } = settled {
+        if let Settled { outcome: Some(Err(TokenError::NeedsSignIn { .. })), turn: Some(_turn) } =
+            settled
+        {
             self.look_for_sign_in(slot).await;
         }
     }

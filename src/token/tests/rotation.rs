@@ -30,8 +30,7 @@ async fn where_one_secret_is_refused_the_next_is_tried_at_once_and_remembered() 
 
 #[tokio::test(start_paused = true)]
 async fn the_first_secret_is_tried_again_once_the_second_is_refused() {
-    let (entra, tokens) =
-        Entra::new(&[REFUSED, Say::Token(600), REFUSED, Say::Token(7200)]);
+    let (entra, tokens) = Entra::new(&[REFUSED, Say::Token(600), REFUSED, Say::Token(7200)]);
     tokens.get(&rotating(), None).await.unwrap();
     sleep(seconds(301)).await;
     assert_eq!(entra.asked(), 4);
