@@ -44,7 +44,7 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
         Err(error) => {
             complain(&format_args!("mailwicket: {error}"));
             return match error {
-                StartError::Tls(_) => exit::config(),
+                StartError::Tls(_) | StartError::Vault(_) => exit::config(),
                 StartError::Bind { .. } => exit::unavailable(),
             };
         }
