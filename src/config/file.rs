@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
-use toml::Spanned;
+use toml::{Spanned, value::Datetime};
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) log: Log,
     pub(super) status: Option<Spanned<IgnoredAny>>,
-    pub(super) vault: Option<Spanned<IgnoredAny>>,
+    pub(super) vault: Option<Spanned<Vault>>,
 }
 
 /// `[entra.NAME]`
@@ -34,20 +34,45 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Entra {
     #[serde(alias = "directory-id")]
-    pub(super) tenant: Spanned<String>,
+    pub(super) tenant: Option<Spanned<String>>,
     #[serde(alias = "client-id")]
-    pub(super) client_id: Spanned<String>,
+    pub(super) client_id: Option<Spanned<String>>,
     pub(super) grant: Spanned<String>,
+    pub(super) cloud: Option<Spanned<String>>,
     #[serde(alias = "secret")]
-    pub(super) client_secret: Option<Spanned<Secret>>,
+    pub(super) client_secret: Option<Spanned<Secrets>>,
+    pub(super) client_secret_expires: Option<Spanned<Day>>,
+    pub(super) certificate: Option<Spanned<Certificate>>,
+    pub(super) token_file: Option<Spanned<PathBuf>>,
+    pub(super) identity_endpoint: Option<Spanned<String>>,
     #[serde(alias = "tenant-authority")]
     pub(super) authority: Option<Spanned<String>>,
     pub(super) scope: Option<Spanned<String>>,
+    pub(super) resource: Option<Spanned<String>>,
+    pub(super) redirect_uri: Option<Spanned<String>>,
+    pub(super) password_accepted_for: Option<Spanned<String>>,
     #[serde(alias = "token-expiry-margin-time")]
     pub(super) token_expiry_margin: Option<Spanned<String>>,
-    pub(super) certificate: Option<Spanned<IgnoredAny>>,
-    pub(super) redirect_uri: Option<Spanned<IgnoredAny>>,
-    pub(super) cloud: Option<Spanned<IgnoredAny>>,
+}
+
+/// `certificate = { ... }`
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "{ certificate = \"app.pem\", key = \"app.key\" } or { certificate = \"app.pfx\" }"
+)]
+pub(super) struct Certificate {
+    pub(super) certificate: Spanned<PathBuf>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) password: Option<Spanned<Secret>>,
+}
+
+/// A day, as TOML writes it or in quotes.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "write a day such as \"2027-03-01\"")]
+pub(super) enum Day {
+    Quoted(String),
+    Bare(Datetime),
 }
 
 /// `[[listener]]`
@@ -58,9 +83,10 @@ pub(super) struct Listener {
     pub(super) bind: Spanned<String>,
     #[serde(default)]
     pub(super) upstream: Upstream,
-    pub(super) allow: Option<Vec<Spanned<String>>>,
+    pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) tls: Option<Spanned<IgnoredAny>>,
-    pub(super) account: Option<Spanned<IgnoredAny>>,
+    pub(super) account: Option<Spanned<String>>,
+    pub(super) pass_tokens: Option<Spanned<bool>>,
 }
 
 /// `upstream = { ... }`
@@ -80,11 +106,15 @@ pub(super) struct Account {
     pub(super) password_hash: Option<Spanned<String>>,
     pub(super) mailbox: Option<Spanned<Mailbox>>,
     pub(super) entra: Option<Spanned<String>>,
+    pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `mailbox = "..."` or one for each protocol.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "write an address, or { smtp = \"...\", imap = \"...\", pop3 = \"...\" }"
+)]
 pub(super) enum Mailbox {
     All(String),
     Each(MailboxEach),
@@ -111,6 +141,14 @@ pub(super) struct Outbound {
     pub(super) ca_file: Option<Spanned<PathBuf>>,
 }
 
+/// `[vault]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vault {
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<Secret>>,
+}
+
 /// `[limits]`
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +160,8 @@ pub(super) struct Limits {
     pub(super) imap_idle_timeout: Option<Spanned<String>>,
     pub(super) pop3_idle_timeout: Option<Spanned<String>>,
     pub(super) shutdown_grace: Option<Spanned<String>>,
+    pub(super) lockout_after: Option<Spanned<usize>>,
+    pub(super) lockout_time: Option<Spanned<String>>,
     pub(super) smtp_sessions_per_mailbox: Option<Spanned<IgnoredAny>>,
 }
 
@@ -133,38 +173,61 @@ pub(super) struct Log {
     pub(super) level: Option<Spanned<String>>,
 }
 
-/// A value marked (secret): the string itself, a file's content, or an environment variable's.
+/// A value marked (secret): the string itself, or where it is kept.
 pub(super) enum Secret {
     Literal(SecretString),
     File(PathBuf),
     Env(String),
+    /// A file in the folder that systemd names.
+    Credential(String),
+    /// None of these. What it is nobody is told, since a secret may be in it.
+    Wrong,
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// By hand, because serde's own message for an untagged enum says nothing, and because a value
-    /// of the wrong type must not be quoted.
+    /// By hand, and never a failure: serde's own message would quote what is there and could not
+    /// name the key, so the check says it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form {
             Literal(SecretString),
             Table(BTreeMap<String, String>),
+            Other(IgnoredAny),
         }
-        let wrong = || {
-            serde::de::Error::custom(
-                "a secret is a string, { file = \"PATH\" } or { env = \"NAME\" }",
-            )
+        let Form::Table(table) = (match Form::deserialize(deserializer)? {
+            Form::Literal(secret) => return Ok(Self::Literal(secret)),
+            other => other,
+        }) else {
+            return Ok(Self::Wrong);
         };
-        match Form::deserialize(deserializer).map_err(|_| wrong())? {
-            Form::Literal(secret) => Ok(Self::Literal(secret)),
-            Form::Table(table) => {
-                let mut entries = table.into_iter();
-                match (entries.next(), entries.next()) {
-                    (Some((key, path)), None) if key == "file" => Ok(Self::File(path.into())),
-                    (Some((key, name)), None) if key == "env" => Ok(Self::Env(name)),
-                    _ => Err(wrong()),
-                }
-            }
+        let mut entries = table.into_iter();
+        let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
+            return Ok(Self::Wrong);
+        };
+        Ok(match kind.as_str() {
+            "file" => Self::File(value.into()),
+            "env" => Self::Env(value),
+            "credential" => Self::Credential(value),
+            _ => Self::Wrong,
+        })
+    }
+}
+
+/// One (secret), or several in an array.
+pub(super) struct Secrets(pub(super) Vec<Secret>);
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Several(Vec<Secret>),
+            One(Secret),
         }
+        Ok(Self(match Form::deserialize(deserializer)? {
+            Form::Several(secrets) => secrets,
+            Form::One(secret) => vec![secret],
+        }))
     }
 }

@@ -65,6 +65,30 @@ pub(super) fn host_of(authority: &str) -> Option<&str> {
     is_host(host).then_some(host)
 }
 
+/// Whether a browser may be sent back to this URL: this machine, in a form that Entra registers
+/// (Microsoft: "Redirect URI restrictions and limitations"). The error completes "redirect_uri: ".
+pub(super) fn loopback_redirect(uri: &str) -> Result<(), &'static str> {
+    let Some(rest) = uri.strip_prefix("http://") else {
+        return Err("the browser comes back to this machine, where nothing answers but http");
+    };
+    if rest.contains(['?', '#']) || !rest.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return Err("it may hold no query, no fragment and no blank");
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.starts_with('[') {
+        return Err("Entra takes no IPv6 address here");
+    }
+    let (host, port) =
+        authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+    if host != "localhost" && host != "127.0.0.1" {
+        return Err("it leads to another machine than this");
+    }
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => Ok(()),
+        Some(_) => Err("its port is none"),
+    }
+}
+
 /// Percent-decoding (RFC 3986 section 2.1).
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut octets = Vec::new();
@@ -85,6 +109,36 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_browser_comes_back_to_this_machine_only() {
+        let rows = [
+            ("http://localhost", ""),
+            ("http://localhost/", ""),
+            ("http://localhost:8400/signed-in", ""),
+            ("http://127.0.0.1:8400", ""),
+            ("https://localhost", "http"),
+            ("localhost", "http"),
+            ("http://[::1]:8400", "IPv6"),
+            ("http://localhost.example", "another machine"),
+            ("http://u@localhost", "another machine"),
+            ("http://", "another machine"),
+            ("http://localhost:0", "port"),
+            ("http://localhost:", "port"),
+            ("http://localhost:99999", "port"),
+            ("http://localhost/?a=b", "query"),
+            ("http://localhost/a b", "blank"),
+        ];
+        let mut ran = 0;
+        for (uri, word) in rows {
+            match loopback_redirect(uri) {
+                Ok(()) => assert_eq!(word, "", "{uri}"),
+                Err(why) => assert!(!word.is_empty() && why.contains(word), "{uri}: {why}"),
+            }
+            ran += 1;
+        }
+        assert_eq!(ran, 15);
+    }
 
     #[test]
     fn forms_are_told_apart() {

@@ -19,11 +19,15 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jiff::{Timestamp, tz::Offset};
 use secrecy::SecretString;
 
 pub use self::problem::ConfigError;
 use self::{check::Checker, problem::Problems};
 use crate::mail::Protocol;
+
+/// A secret that ends is told of when fewer days than this are left.
+const EXPIRY_NOTICE: i32 = 31;
 
 /// Reads and checks a configuration file.
 ///
@@ -53,16 +57,27 @@ pub fn parse(
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
+    let today = Offset::UTC.to_datetime(Timestamp::now()).date();
+    parse_on(today, name, text, folder, environment)
+}
+
+/// The same on a given day.
+fn parse_on(
+    today: Date,
+    name: &str,
+    text: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
     let mut problems = Problems::new(text);
     let file = match toml::from_str(text) {
         Ok(file) => Some(file),
         Err(error) => {
-            // Not the error's own Display: that quotes the line, and a secret may stand on it.
-            problems.at(error.span().unwrap_or_default(), error.message());
+            problems.unreadable(error);
             None
         }
     };
-    let mut checker = Checker { problems, folder, environment };
+    let mut checker = Checker { problems, folder, environment, today };
     let config = file.and_then(|file| checker.config(&file));
     let warnings = checker.problems.verdict(name)?;
     config
@@ -144,6 +159,25 @@ impl EntraApp {
             token_expiry_margin: Duration::from_secs(600),
             secret_expires: None,
         })
+    }
+
+    /// What to tell of a client secret that ends within 30 days of `today` or has ended: which, when,
+    /// and what to do. A configuration's own warnings hold it as of the day on which it was read;
+    /// whoever runs for longer asks again each day.
+    pub fn expiry_warning(&self, today: Date) -> Option<String> {
+        let day = self.secret_expires?;
+        let left = today.until(day).map_or(i32::MAX, |span| span.get_days());
+        let when = match left {
+            EXPIRY_NOTICE.. => return None,
+            2.. => format!("expires on {day}, in {left} days"),
+            1 => format!("expires on {day}, tomorrow"),
+            0 => format!("expires on {day}, today"),
+            _ => format!("has expired on {day}"),
+        };
+        Some(format!(
+            "entra.{}.client_secret {when}; make a new one in Entra (App registrations, Certificates & secrets), write it beside the old one, and its day to client_secret_expires",
+            self.name
+        ))
     }
 
     /// Whether the app itself is the identity, and not each of its users.
@@ -363,6 +397,19 @@ pub enum UserPattern {
     Any,
 }
 
+impl UserPattern {
+    /// How closely it covers a user, whose name is in lower case: the lowest rank has the user.
+    /// `None` where it does not cover the user.
+    pub fn rank(&self, user: &str) -> Option<u8> {
+        let domain = user.rsplit_once('@').map(|(_, domain)| domain);
+        match self {
+            Self::Exact(name) => (name == user).then_some(0),
+            Self::Domain(name) => (Some(name.as_str()) == domain).then_some(1),
+            Self::Any => Some(2),
+        }
+    }
+}
+
 /// Whose mailbox XOAUTH2 names, per protocol; `None` means the user's own.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mailbox {
@@ -467,6 +514,11 @@ pub struct Limits {
     pub pop3_idle_timeout: Duration,
     /// How long relayed sessions may run on after SIGTERM.
     pub shutdown_grace: Duration,
+    /// Failed logins of one account, or three times as many from one address, after which it is
+    /// locked out for a time. At least 1.
+    pub lockout_after: u32,
+    /// How long a lockout lasts, and for how long a failed login counts towards one. Never zero.
+    pub lockout_time: Duration,
 }
 
 impl Default for Limits {
@@ -484,6 +536,9 @@ impl Default for Limits {
             // RFC 1939 section 3: at least 10 minutes.
             pop3_idle_timeout: Duration::from_secs(10 * 60),
             shutdown_grace: Duration::from_secs(30),
+            // As Entra's own smart lockout: 10 failures, and then a short while.
+            lockout_after: 10,
+            lockout_time: Duration::from_secs(5 * 60),
         }
     }
 }

@@ -60,6 +60,21 @@ impl<'a> Problems<'a> {
         self.found.push(Problem { line, words: words.into() });
     }
 
+    /// A file that is no TOML, or has other keys or types than ours. Not told in the error's own
+    /// form: that quotes the line and the value, and a secret may stand there.
+    pub(super) fn unreadable(&mut self, mut error: toml::de::Error) {
+        error.set_input(None); // then its Display ends with the key in place of the line
+        let (message, whole) = (error.message(), error.to_string());
+        let key = whole.strip_prefix(message).and_then(|rest| {
+            rest.trim().strip_prefix("in `")?.strip_suffix('`').map(|key| format!("{key}: "))
+        });
+        let words = format!("{}{}", key.unwrap_or_default(), unquoted(message));
+        match error.span() {
+            Some(span) => self.at(span, words),
+            None => self.general(words),
+        }
+    }
+
     /// Something wrong with the file as a whole, or with the environment.
     pub(super) fn general(&mut self, words: impl Into<String>) {
         self.found.push(Problem { line: None, words: words.into() });
@@ -83,4 +98,22 @@ impl<'a> Problems<'a> {
     fn line(&self, offset: usize) -> usize {
         self.text.bytes().take(offset).filter(|&octet| octet == b'\n').count() + 1
     }
+}
+
+/// A message without the value that it is about, of which only the kind is told.
+fn unquoted(message: &str) -> String {
+    let of = |start| message.strip_prefix(start)?.rsplit_once(", expected ");
+    let (found, expected) = match (of("invalid type: "), of("invalid value: ")) {
+        (Some((found, expected)), _) => {
+            (found.split(['"', '`']).next().unwrap_or_default().trim(), expected)
+        }
+        (None, Some((_, expected))) => ("another", expected),
+        (None, None) => return message.to_owned(),
+    };
+    let expected = match expected {
+        "u16" => "a number from 0 to 65535",
+        "usize" => "a whole number",
+        other => other,
+    };
+    format!("must be {expected}, and not {found}")
 }

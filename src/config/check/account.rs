@@ -11,36 +11,51 @@ use super::{
 use crate::secret;
 
 impl Checker<'_> {
+    /// One for each table, in their order; `None` for a table that is wrong. `pinned` are the
+    /// tables that a listener without login uses.
     pub(super) fn accounts(
         &mut self,
         tables: &[Spanned<file::Account>],
         apps: &BTreeMap<String, Arc<EntraApp>>,
         no_apps_written: bool,
-    ) -> Vec<Arc<Account>> {
+        pinned: &[usize],
+    ) -> Vec<Option<Arc<Account>>> {
         if tables.is_empty() {
             self.problems.general("no [[account]]; add one with user and password_hash (see `mailwicket hash-password`)");
         }
-        let mut accounts: Vec<Arc<Account>> = Vec::new();
-        for table in tables {
+        let mut accounts: Vec<Option<Arc<Account>>> = Vec::new();
+        for (index, table) in tables.iter().enumerate() {
             let table = table.get_ref();
             let entra = if no_apps_written { None } else { self.app_of(table, apps) };
             let user = self.user(&table.user);
-            let hash = self.password_hash(table, entra.as_deref());
+            let hash = self.password_hash(table, entra.as_deref(), pinned.contains(&index));
             let mailbox = self.mailbox(table, user.as_ref(), entra.as_deref());
-            let (Some(user), Some(password_hash), Some(mailbox), Some(entra)) =
-                (user, hash, mailbox, entra)
-            else {
+            let allow = match &table.allow {
+                Some(entries) => self.networks("account.allow", entries),
+                None => Some(Vec::new()),
+            };
+            let usable = (|| {
+                let (user, password_hash) = (user?, hash?);
+                Some(Account {
+                    user,
+                    password_hash,
+                    mailbox: mailbox?,
+                    entra: entra?,
+                    allow: allow?,
+                })
+            })();
+            let Some(account) = usable else {
+                accounts.push(None);
                 continue;
             };
-            if accounts.iter().any(|other| other.user == user) {
+            if accounts.iter().flatten().any(|other| other.user == account.user) {
                 let words = format!(
                     "account.user: \"{}\" is there twice; remove one",
                     table.user.get_ref()
                 );
                 self.problems.at(table.user.span(), words);
             }
-            let allow = Vec::new();
-            accounts.push(Arc::new(Account { user, password_hash, mailbox, entra, allow }));
+            accounts.push(Some(Arc::new(account)));
         }
         accounts
     }
@@ -71,23 +86,15 @@ impl Checker<'_> {
     }
 
     fn user(&mut self, given: &Spanned<String>) -> Option<UserPattern> {
-        let user = given.get_ref().trim().to_ascii_lowercase();
-        if user == "*" {
-            return Some(UserPattern::Any);
-        }
-        let domain = user.strip_prefix("*@");
-        let plain = domain.unwrap_or(&user);
-        if plain.is_empty() || plain.contains('*') || !is_sendable(plain) {
+        let pattern = pattern(given.get_ref());
+        if pattern.is_none() {
             let words = format!(
-                "account.user: \"{user}\" is no user name; write an address, \"*@contoso.com\" or \"*\""
+                "account.user: \"{}\" is no user name; write an address, \"*@contoso.com\" or \"*\"",
+                given.get_ref().trim().to_ascii_lowercase()
             );
             self.problems.at(given.span(), words);
-            return None;
         }
-        Some(domain.map_or_else(
-            || UserPattern::Exact(user.clone()),
-            |domain| UserPattern::Domain(domain.to_owned()),
-        ))
+        pattern
     }
 
     /// `Some(None)` is right where Entra judges the password.
@@ -96,10 +103,12 @@ impl Checker<'_> {
         &mut self,
         table: &file::Account,
         app: Option<&EntraApp>,
+        is_pinned: bool,
     ) -> Option<Option<String>> {
         let by_password = matches!(app?.grant, Grant::Password { .. });
         match (&table.password_hash, by_password) {
             (None, true) => Some(None),
+            (None, false) if is_pinned => Some(None), // then nobody can log in with it elsewhere
             (Some(hash), true) => {
                 self.problems.at(hash.span(), "account.password_hash: with grant = \"password\" Entra judges the password; remove the hash");
                 None
@@ -126,7 +135,7 @@ impl Checker<'_> {
     ) -> Option<Mailbox> {
         let Some(given) = &table.mailbox else {
             let alias = matches!(user, Some(UserPattern::Exact(name)) if !name.contains('@'));
-            if alias && matches!(app.map(|app| &app.grant), Some(Grant::ClientCredentials { .. })) {
+            if alias && app.is_some_and(|app| !matches!(app.grant, Grant::Password { .. })) {
                 self.problems.at(table.user.span(), "account.mailbox is missing: the user is no address, so say whose mailbox is meant, such as mailbox = \"scanner@contoso.com\"");
                 return None;
             }
@@ -153,4 +162,29 @@ impl Checker<'_> {
         );
         None
     }
+}
+
+/// The table that covers a user: exact before `*@domain` before `*`.
+pub(super) fn closest(tables: &[Spanned<file::Account>], user: &str) -> Option<usize> {
+    let user = user.to_ascii_lowercase();
+    let ranked = tables.iter().enumerate().filter_map(|(index, table)| {
+        Some((pattern(table.get_ref().user.get_ref())?.rank(&user)?, index))
+    });
+    ranked.min().map(|(_, index)| index)
+}
+
+fn pattern(written: &str) -> Option<UserPattern> {
+    let user = written.trim().to_ascii_lowercase();
+    if user == "*" {
+        return Some(UserPattern::Any);
+    }
+    let domain = user.strip_prefix("*@");
+    let plain = domain.unwrap_or(&user);
+    if plain.is_empty() || plain.contains('*') || !is_sendable(plain) {
+        return None;
+    }
+    Some(domain.map_or_else(
+        || UserPattern::Exact(user.clone()),
+        |domain| UserPattern::Domain(domain.to_owned()),
+    ))
 }

@@ -6,21 +6,24 @@
 
 mod account;
 mod app;
+mod audience;
+mod cloud;
+mod credential;
+mod grant;
+mod limits;
 mod listener;
 mod outbound;
+mod secret;
+mod vault;
 
-use std::{
-    ops::{Range, RangeInclusive},
-    path::Path,
-    time::Duration,
-};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 
+use self::{account::closest, listener::House};
 use super::{
-    Config, Limits, Log, LogFormat,
-    file::{self, File, Secret},
+    Config, Date, Log, LogFormat,
+    file::{self, File},
     problem::Problems,
 };
 
@@ -30,85 +33,33 @@ pub(super) struct Checker<'a> {
     /// Where relative paths start.
     pub(super) folder: &'a Path,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What secrets that end are held against.
+    pub(super) today: Date,
 }
 
 impl Checker<'_> {
     pub(super) fn config(&mut self, file: &File) -> Option<Config> {
-        for (section, name) in [(&file.status, "[status]"), (&file.vault, "[vault]")] {
-            self.not_yet(section.as_ref(), name);
-        }
-        let apps = self.apps(&file.entra);
-        let listeners = self.listeners(&file.listener);
-        let accounts = self.accounts(&file.account, &apps, file.entra.is_empty());
+        self.not_yet(file.status.as_ref(), "[status]");
+        let apps = self.apps(&file.entra, file.vault.is_some());
+        let pins = file.listener.iter().filter_map(|table| table.get_ref().account.as_ref());
+        let pinned: Vec<_> =
+            pins.filter_map(|user| closest(&file.account, user.get_ref().trim())).collect();
+        let accounts = self.accounts(&file.account, &apps.usable, file.entra.is_empty(), &pinned);
+        let house = House { clouds: &apps.clouds, written: &file.account, accounts: &accounts };
+        let listeners = self.listeners(&file.listener, &house);
+        let vault = file.vault.as_ref().map(|table| self.vault(table));
         let outbound = self.outbound(file.outbound.as_ref());
         let limits = self.limits(&file.limits);
         let log = self.log(&file.log);
         Some(Config {
             listeners,
-            accounts,
+            accounts: accounts.into_iter().flatten().collect(),
             outbound: outbound?,
             limits,
             log,
-            vault: None,
+            vault: vault.flatten(),
             warnings: Vec::new(),
         })
-    }
-
-    fn limits(&mut self, given: &file::Limits) -> Limits {
-        self.not_yet(given.smtp_sessions_per_mailbox.as_ref(), "limits.smtp_sessions_per_mailbox");
-        let usual = Limits::default();
-        let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
-        Limits {
-            max_sessions: self.count(
-                given.max_sessions.as_ref(),
-                "limits.max_sessions",
-                usual.max_sessions,
-            ),
-            max_sessions_per_address: self.count(
-                given.max_sessions_per_address.as_ref(),
-                "limits.max_sessions_per_address",
-                usual.max_sessions_per_address,
-            ),
-            login_timeout: self.duration(
-                given.login_timeout.as_ref(),
-                "limits.login_timeout",
-                usual.login_timeout,
-                second..=day,
-            ),
-            smtp_idle_timeout: self.duration(
-                given.smtp_idle_timeout.as_ref(),
-                "limits.smtp_idle_timeout",
-                usual.smtp_idle_timeout,
-                second..=day,
-            ),
-            imap_idle_timeout: self.imap_idle(given.imap_idle_timeout.as_ref()),
-            pop3_idle_timeout: self.duration(
-                given.pop3_idle_timeout.as_ref(),
-                "limits.pop3_idle_timeout",
-                usual.pop3_idle_timeout,
-                second..=day,
-            ),
-            shutdown_grace: self.duration(
-                given.shutdown_grace.as_ref(),
-                "limits.shutdown_grace",
-                usual.shutdown_grace,
-                Duration::ZERO..=day,
-            ),
-        }
-    }
-
-    fn imap_idle(&mut self, given: Option<&Spanned<String>>) -> Duration {
-        let key = "limits.imap_idle_timeout";
-        let usual = Limits::default().imap_idle_timeout;
-        let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
-        let idle = self.duration(given, key, usual, second..=day);
-        if let Some(given) = given.filter(|_| idle < Duration::from_secs(30 * 60)) {
-            let words = format!(
-                "{key}: clients that wait for mail (IDLE) are silent for 29 minutes, and would be cut off; write \"35m\""
-            );
-            self.problems.warn(given.span(), &words);
-        }
-        idle
     }
 
     fn log(&mut self, given: &file::Log) -> Log {
@@ -135,56 +86,6 @@ impl Checker<'_> {
             }
         }
         log
-    }
-
-    /// The value behind a secret; a trailing line end is dropped.
-    pub(super) fn secret(&mut self, key: &str, given: &Spanned<Secret>) -> Option<SecretString> {
-        let found = match given.get_ref() {
-            Secret::Literal(secret) => Ok(secret.clone()),
-            Secret::Env(name) => match (self.environment)(name) {
-                Some(value) => Ok(value.into()),
-                None => Err(format!(
-                    "{key}: the environment has no variable {name}; set it, or use {{ file = \"PATH\" }}"
-                )),
-            },
-            Secret::File(path) => self.secret_file(key, given.span(), path),
-        };
-        let value = match found {
-            Ok(value) => value,
-            Err(words) => {
-                self.problems.at(given.span(), words);
-                return None;
-            }
-        };
-        let trimmed = value.expose_secret().trim_end_matches(['\r', '\n']);
-        if trimmed.is_empty() {
-            self.problems.at(given.span(), format!("{key} is empty"));
-            return None;
-        }
-        Some(trimmed.to_owned().into())
-    }
-
-    fn secret_file(
-        &mut self,
-        key: &str,
-        span: Range<usize>,
-        path: &Path,
-    ) -> Result<SecretString, String> {
-        let path = self.folder.join(path);
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            format!(
-                "{key}: cannot read {}: {error}; mend the path or the file's permissions",
-                path.display()
-            )
-        })?;
-        if is_world_readable(&path) {
-            let words = format!(
-                "{key}: everybody on this machine can read {}; chmod 600 it",
-                path.display()
-            );
-            self.problems.warn(span, &words);
-        }
-        Ok(text.into())
     }
 
     fn duration(
@@ -216,33 +117,10 @@ impl Checker<'_> {
         }
     }
 
-    fn count(&mut self, given: Option<&Spanned<usize>>, key: &str, usual: usize) -> usize {
-        match given.map(|given| (*given.get_ref(), given.span())) {
-            None => usual,
-            Some((number @ 1..=100_000, _)) => number,
-            Some((_, span)) => {
-                self.problems.at(span, format!("{key} must be from 1 to 100000"));
-                usual
-            }
-        }
-    }
-
     fn not_yet<T>(&mut self, key: Option<&Spanned<T>>, name: &str) {
         if let Some(key) = key {
             self.problems
                 .at(key.span(), format!("{name} is not available in this version; remove it"));
         }
     }
-}
-
-#[cfg(unix)]
-fn is_world_readable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
-}
-
-/// Elsewhere access is not a matter of mode bits.
-#[cfg(not(unix))]
-fn is_world_readable(_: &Path) -> bool {
-    false
 }
