@@ -512,13 +512,13 @@ pub struct Limits {
     pub imap_idle_timeout: Duration,
     /// The same for POP3.
     pub pop3_idle_timeout: Duration,
+    /// Failed logins of one account within ten minutes after which it is locked; an address, when
+    /// three times as many have come from it. At least 1.
+    pub lockout_after: u32,
+    /// How long a lockout lasts.
+    pub lockout_time: Duration,
     /// How long relayed sessions may run on after SIGTERM.
     pub shutdown_grace: Duration,
-    /// Failed logins of one account, or three times as many from one address, after which it is
-    /// locked out for a time. At least 1.
-    pub lockout_after: u32,
-    /// How long a lockout lasts, and for how long a failed login counts towards one. Never zero.
-    pub lockout_time: Duration,
 }
 
 impl Default for Limits {
@@ -535,10 +535,9 @@ impl Default for Limits {
             imap_idle_timeout: Duration::from_secs(35 * 60),
             // RFC 1939 section 3: at least 10 minutes.
             pop3_idle_timeout: Duration::from_secs(10 * 60),
-            shutdown_grace: Duration::from_secs(30),
-            // As Entra's own smart lockout: 10 failures, and then a short while.
             lockout_after: 10,
             lockout_time: Duration::from_secs(5 * 60),
+            shutdown_grace: Duration::from_secs(30),
         }
     }
 }

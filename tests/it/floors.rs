@@ -36,11 +36,10 @@ const STRANGERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The files that may look at a secret: where one leaves the program, is hashed, or is checked.
-const EXITS: [&str; 11] = [
+const EXITS: [&str; 10] = [
     "cli/mod.rs",               // hash-password: empty or not
-    "config/check/app.rs",      // a GUID in place of a secret
-    "config/check/mod.rs",      // the trailing line end
     "config/check/outbound.rs", // control characters
+    "config/check/secret.rs",   // the trailing line end, a GUID in place of a secret, base64
     "mail/sasl.rs",             // XOAUTH2
     "net/http_connect.rs",      // Proxy-Authorization
     "secret.rs",                // hashes
@@ -95,7 +94,7 @@ fn rooms_do_not_know_strangers() {
     let mut looked = 0;
     for source in sources() {
         for (room, strangers) in STRANGERS {
-            if source.room != room || source.path.ends_with("tests.rs") {
+            if source.room != room || is_test(&source.path) {
                 continue;
             }
             looked += 1;
@@ -117,7 +116,7 @@ fn secrets_have_few_exits() {
         .into_iter()
         .filter(|source| {
             let code = source.code.split("#[cfg(test)]").next().unwrap_or_default();
-            code.contains("expose_secret") && !source.path.ends_with("tests.rs")
+            code.contains("expose_secret") && !is_test(&source.path)
         })
         .map(|source| {
             source.path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/")
@@ -134,8 +133,7 @@ fn files_stay_small() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        let is_exempt = source.path.ends_with("tests.rs");
-        assert!(is_exempt || code <= 400, "{}: {code} lines without tests", source.path.display());
+        assert!(is_test(&source.path) || code <= 400, "{}: {code} lines without tests", source.path.display());
     }
     assert!(looked > 20, "only {looked} files looked at");
 }
@@ -177,6 +175,11 @@ fn imports(code: &str) -> Vec<String> {
 
 fn name(text: &str) -> String {
     text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
+/// `tests.rs`, or a file in a folder of that name.
+fn is_test(path: &Path) -> bool {
+    path.ends_with("tests.rs") || path.parent().is_some_and(|folder| folder.ends_with("tests"))
 }
 
 fn root() -> PathBuf {
