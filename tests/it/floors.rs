@@ -133,7 +133,11 @@ fn files_stay_small() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        assert!(is_test(&source.path) || code <= 400, "{}: {code} lines without tests", source.path.display());
+        assert!(
+            is_test(&source.path) || code <= 400,
+            "{}: {code} lines without tests",
+            source.path.display()
+        );
     }
     assert!(looked > 20, "only {looked} files looked at");
 }
