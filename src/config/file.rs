@@ -42,7 +42,7 @@ pub(super) struct Entra {
     #[serde(alias = "secret")]
     pub(super) client_secret: Option<Spanned<Secrets>>,
     pub(super) client_secret_expires: Option<Spanned<Day>>,
-    pub(super) certificate: Option<Spanned<Certificate>>,
+    pub(super) certificate: Option<Spanned<KeyPair>>,
     pub(super) token_file: Option<Spanned<PathBuf>>,
     pub(super) identity_endpoint: Option<Spanned<String>>,
     #[serde(alias = "tenant-authority")]
@@ -61,7 +61,7 @@ pub(super) struct Entra {
     deny_unknown_fields,
     expecting = "{ certificate = \"app.pem\", key = \"app.key\" } or { certificate = \"app.pfx\" }"
 )]
-pub(super) struct Certificate {
+pub(super) struct KeyPair {
     pub(super) certificate: Spanned<PathBuf>,
     pub(super) key: Option<Spanned<PathBuf>>,
     pub(super) password: Option<Spanned<Secret>>,

@@ -66,7 +66,7 @@ pub(super) fn host_of(authority: &str) -> Option<&str> {
 }
 
 /// Whether a browser may be sent back to this URL: this machine, in a form that Entra registers
-/// (Microsoft: "Redirect URI restrictions and limitations"). The error completes "redirect_uri: ".
+/// (Microsoft: "Redirect URI restrictions and limitations"). The error completes `redirect_uri: `.
 pub(super) fn loopback_redirect(uri: &str) -> Result<(), &'static str> {
     let Some(rest) = uri.strip_prefix("http://") else {
         return Err("the browser comes back to this machine, where nothing answers but http");

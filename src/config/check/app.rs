@@ -258,21 +258,18 @@ impl Checker<'_> {
     ) -> Option<String> {
         let table = written.table;
         let key = written.key("authority");
-        let (span, value) = match &table.authority {
-            Some(given) => {
-                if kind == Some(Kind::Identity) {
-                    self.not_used(given, &key, Kind::Identity);
-                }
-                (given.span(), given.get_ref().clone())
+        let (span, value) = if let Some(given) = &table.authority {
+            if kind == Some(Kind::Identity) {
+                self.not_used(given, &key, Kind::Identity);
             }
-            None => {
-                let inherits = kind == Some(Kind::Workload) && table.cloud.is_none();
-                let inherited =
-                    inherits.then(|| self.variable_of_azure("AZURE_AUTHORITY_HOST")).flatten();
-                match inherited {
-                    Some(value) => (table.grant.span(), value),
-                    None => return Some(cloud?.authority().to_owned()),
-                }
+            (given.span(), given.get_ref().clone())
+        } else {
+            let inherits = kind == Some(Kind::Workload) && table.cloud.is_none();
+            let inherited =
+                inherits.then(|| self.variable_of_azure("AZURE_AUTHORITY_HOST")).flatten();
+            match inherited {
+                Some(value) => (table.grant.span(), value),
+                None => return Some(cloud?.authority().to_owned()),
             }
         };
         let value = value.trim().trim_end_matches('/');

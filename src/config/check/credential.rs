@@ -66,9 +66,9 @@ impl Checker<'_> {
     fn certificate(
         &mut self,
         key: &str,
-        given: &Spanned<file::Certificate>,
+        given: &Spanned<file::KeyPair>,
     ) -> Option<CertificateFiles> {
-        let file::Certificate { certificate, key: key_file, password } = given.get_ref();
+        let file::KeyPair { certificate, key: key_file, password } = given.get_ref();
         let (cert_name, key_name) = (format!("{key}.certificate"), format!("{key}.key"));
         let found = self.readable(&cert_name, certificate, "");
         let password = match password {

@@ -11,6 +11,9 @@ const IDS: &str =
 const SECRET: &str = "client_secret = \"v\"\n";
 const OUTLOOK: &str = "https://outlook.office.com";
 
+/// What an environment holds.
+type Pairs = [(&'static str, &'static str)];
+
 /// A file whose only app has these lines (from line 2 on), checked where it has the files it names.
 fn check_in(
     folder: &Path,
@@ -33,7 +36,7 @@ fn check_in(
 }
 
 fn check(app: &str) -> Result<Config, ConfigError> {
-    check_in(&scene().0.path().to_owned(), &[], app, "smtp")
+    check_in(scene().0.path(), &[], app, "smtp")
 }
 
 fn app(text: &str) -> Arc<EntraApp> {
@@ -384,7 +387,7 @@ fn a_managed_identity_is_asked_for_where_the_platform_says() {
         2,
         "{warnings:?}"
     );
-    let rows: &[(&[(&str, &str)], &str, &str)] = &[
+    let rows: &[(&Pairs, &str, &str)] = &[
         (&[], "identity_endpoint = \"http://10.0.0.1\"", "entra.c.identity_endpoint must be https"),
         (&[("IDENTITY_ENDPOINT", "http://localhost:1")], "", "IDENTITY_HEADER is not"),
         (&[("IDENTITY_ENDPOINT", "http://localhost:1"), ("IMDS_ENDPOINT", "x")], "", "Azure Arc"),
