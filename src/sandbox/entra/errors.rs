@@ -287,6 +287,75 @@ pub(super) fn renewal_revoked() -> Refusal {
     refuse(400, "invalid_grant", 50_173, text)
 }
 
+/// The refusals of a sign-in with a device code.
+pub(super) fn device_pending() -> Refusal {
+    let text = "OAuth 2.0 device flow error. Authorization is pending. Continue polling.";
+    refuse(400, "authorization_pending", 70_016, text)
+}
+
+/// No literal of the real service is known for this one.
+pub(super) fn device_too_fast() -> Refusal {
+    let text = "OAuth 2.0 device flow error. The device polls too fast. Slow down.";
+    refuse(400, "slow_down", 70_016, text)
+}
+
+/// The error is documented; the number is not, so the one of a declined consent stands here.
+pub(super) fn device_declined() -> Refusal {
+    refuse(400, "authorization_declined", 65_004, "User declined to consent to access the app.")
+}
+
+pub(super) fn device_unknown() -> Refusal {
+    let text = "Invalid verification code due to User typing in wrong user code for device code \
+                flow.";
+    refuse(400, "bad_verification_code", 70_018, text)
+}
+
+pub(super) fn device_expired() -> Refusal {
+    let text = "Verification code expired. Have the user retry the sign-in.";
+    refuse(400, "expired_token", 70_019, text)
+}
+
+/// The refusals of an authorization code and of the request for one.
+pub(super) fn redeemed_before() -> Refusal {
+    let text = "OAuth2 Authorization code was already redeemed, please retry with a new valid \
+                code or use an existing refresh token.";
+    refuse(400, "invalid_grant", 54_005, text)
+}
+
+pub(super) fn wrong_verifier() -> Refusal {
+    let text = "The Code_Verifier does not match the code_challenge supplied in the authorization \
+                request.";
+    refuse(400, "invalid_grant", 501_481, text)
+}
+
+/// Observed with this status and error.
+pub(super) fn redirect_unknown(client_id: &str) -> Refusal {
+    let text = format!(
+        "The redirect URI specified in the request does not match the redirect URIs configured \
+         for the application '{}'.",
+        shown(client_id)
+    );
+    refuse(400, "invalid_client", 50_011, text)
+}
+
+pub(super) fn challenge_missing() -> Refusal {
+    refuse(400, "invalid_request", 50_147, "Missing code_challenge parameter.")
+}
+
+pub(super) fn challenge_size() -> Refusal {
+    refuse(400, "invalid_request", 501_491, "Invalid size of Code_Challenge parameter.")
+}
+
+pub(super) fn response_type() -> Refusal {
+    let text = "The response_type is not supported by the sandbox, which knows 'code' only.";
+    refuse(400, "unsupported_response_type", 700_051, text)
+}
+
+/// What the page of consent sends back where the user says no.
+pub(super) fn consent_declined() -> Refusal {
+    refuse(400, "access_denied", 65_004, "User declined to consent to access the app.")
+}
+
 /// The refusals that are faults.
 pub(super) fn throttled(retry_after: Option<u32>) -> Refusal {
     let text = "Server is terminating this request because of too many requests.";

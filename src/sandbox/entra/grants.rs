@@ -1,8 +1,11 @@
 //! Which token a request gets, or why none: the checks in Entra's order.
 
+use serde_json::json;
+
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::Form;
 use crate::sandbox::entra::jwt::{self, Claims, Renewal};
+use crate::sandbox::entra::{authorize, device};
 use crate::sandbox::moment::{Moment, guid, random_hex};
 use crate::sandbox::world::{App, Directory, Standing, Tuning, User, World};
 
@@ -16,6 +19,8 @@ const OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 pub(super) struct Issued {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
+    /// Who signed in, where `openid` was asked for.
+    pub(super) id_token: Option<String>,
     /// The delegated scope; none for app-only tokens.
     pub(super) scope: Option<String>,
     /// Seconds.
@@ -31,20 +36,32 @@ pub(super) fn issue(
 ) -> Result<Issued, Refusal> {
     let grant = form.value("grant_type").ok_or_else(|| errors::missing_parameter("grant_type"))?;
     let tuning = world.tuning();
-    let request = Request { form, now, key: world.key(), tuning: &tuning };
-    world.directory(|directory| match grant {
+    let authority = world.authority();
+    let request = Request { form, now, key: world.key(), tuning: &tuning, authority: &authority };
+    world.people_and_sign_ins(|directory, sign_ins| match grant {
         "client_credentials" => request.client_credentials(directory, tenant),
         "password" => request.password(directory, tenant),
         "refresh_token" => request.refresh(directory, tenant),
+        "authorization_code" => authorize::redeem(&request, directory, sign_ins, tenant),
+        device::GRANT => device::poll(&request, directory, sign_ins, tenant),
         other => Err(errors::unsupported_grant(other)),
     })
 }
 
-struct Request<'a> {
+pub(super) struct Request<'a> {
     form: &'a Form,
-    now: Moment,
+    pub(super) now: Moment,
     key: &'a [u8; 32],
     tuning: &'a Tuning,
+    /// The sandbox's own, for the issuer of id tokens.
+    authority: &'a str,
+}
+
+/// An interactive sign-in that has come to its end.
+pub(super) struct SignedIn<'a> {
+    pub(super) upn: &'a str,
+    pub(super) scope: &'a str,
+    pub(super) nonce: Option<&'a str>,
 }
 
 impl Request<'_> {
@@ -109,8 +126,54 @@ impl Request<'_> {
         self.delegated(app, user, Wanted { offline: true, ..wanted })
     }
 
+    pub(super) fn field(&self, name: &str) -> Result<&str, Refusal> {
+        self.form.value(name).ok_or_else(|| errors::missing_parameter(name))
+    }
+
+    /// The tokens of a user who signed in on a page. What bars a password alone (multifactor
+    /// authentication, federation) was dealt with there.
+    pub(super) fn signed_in(
+        &self,
+        directory: &Directory,
+        app: &App,
+        SignedIn { upn, scope, nonce }: SignedIn<'_>,
+    ) -> Result<Issued, Refusal> {
+        let user = directory.user(upn).filter(|user| user.tenant == app.tenant);
+        let user = user.ok_or_else(|| errors::user_unknown(upn, &app.tenant))?;
+        check_existence(user)?;
+        let wanted = Wanted::read(scope, &app.tenant)?;
+        let (openid, profile) = (wanted.openid, wanted.profile);
+        let issued = self.delegated(app, user, wanted)?;
+        let id_token = openid.then(|| self.id_token(app, user, profile, nonce));
+        Ok(Issued { id_token, ..issued })
+    }
+
+    /// In the shape of Entra's v2.0 id tokens.
+    fn id_token(&self, app: &App, user: &User, profile: bool, nonce: Option<&str>) -> String {
+        let now = self.now.unix();
+        let mut claims = json!({
+            "ver": "2.0",
+            "iss": format!("{}/{}/v2.0", self.authority, app.tenant),
+            "sub": random_hex(16),
+            "aud": app.client_id,
+            "iat": now.saturating_sub(300),
+            "nbf": now.saturating_sub(300),
+            "exp": now.saturating_add(3600),
+            "oid": user.object_id,
+            "tid": app.tenant,
+        });
+        if let Some(fields) = claims.as_object_mut() {
+            if profile {
+                fields.insert("preferred_username".to_owned(), json!(user.upn));
+                fields.insert("name".to_owned(), json!(user.upn.split('@').next()));
+            }
+            fields.extend(nonce.map(|nonce| ("nonce".to_owned(), json!(nonce))));
+        }
+        jwt::sign_identity(self.key, &claims)
+    }
+
     /// The app, once its credential is right.
-    fn app<'d>(
+    pub(super) fn app<'d>(
         &self,
         directory: &'d Directory,
         tenant: &str,
@@ -209,25 +272,36 @@ impl Request<'_> {
         Issued {
             access_token: jwt::sign_access(self.key, claims, octets),
             refresh_token: refresh,
+            id_token: None,
             scope,
             expires_in,
         }
     }
 }
 
-struct Wanted {
+pub(super) struct Wanted {
     resource: String,
     permissions: Vec<String>,
     offline: bool,
+    openid: bool,
+    profile: bool,
 }
 
 impl Wanted {
     /// Reads a scope: permissions of one resource, and those of `OpenID`.
-    fn read(scope: &str, tenant: &str) -> Result<Self, Refusal> {
-        let mut wanted = Self { resource: String::new(), permissions: vec![], offline: false };
+    pub(super) fn read(scope: &str, tenant: &str) -> Result<Self, Refusal> {
+        let mut wanted = Self {
+            resource: String::new(),
+            permissions: vec![],
+            offline: false,
+            openid: false,
+            profile: false,
+        };
         for part in scope.split_ascii_whitespace() {
             if OPENID.contains(&part) {
                 wanted.offline |= part == "offline_access";
+                wanted.openid |= part == "openid";
+                wanted.profile |= part == "profile";
                 continue;
             }
             // `https://host//.default` keeps the slash that belongs to the resource.
@@ -255,7 +329,11 @@ impl Wanted {
 }
 
 /// The tenant of a delegated request; on `organizations` the user name leads to it.
-fn users_tenant(directory: &Directory, tenant: &str, upn: &str) -> Result<String, Refusal> {
+pub(super) fn users_tenant(
+    directory: &Directory,
+    tenant: &str,
+    upn: &str,
+) -> Result<String, Refusal> {
     if !is_shared_endpoint(tenant) {
         return tenant_id(directory, tenant);
     }
@@ -284,6 +362,15 @@ fn check_password(user: &mut User, password: &str, lockout_after: u32) -> Result
     check_standing(user)
 }
 
+/// What bars even a sign-in on a page.
+pub(super) fn check_existence(user: &User) -> Result<(), Refusal> {
+    match user.standing {
+        Standing::Disabled => Err(errors::user_disabled()),
+        Standing::Locked => Err(errors::locked()),
+        _ => Ok(()),
+    }
+}
+
 fn check_standing(user: &User) -> Result<(), Refusal> {
     Err(match user.standing {
         // A federated user signs in elsewhere and then holds refresh tokens like anyone.
@@ -297,7 +384,7 @@ fn check_standing(user: &User) -> Result<(), Refusal> {
     })
 }
 
-fn tenant_id(directory: &Directory, tenant: &str) -> Result<String, Refusal> {
+pub(super) fn tenant_id(directory: &Directory, tenant: &str) -> Result<String, Refusal> {
     if let Some(found) = directory.tenant(tenant) {
         return Ok(found.id.clone());
     }
@@ -312,7 +399,7 @@ fn tenant_id(directory: &Directory, tenant: &str) -> Result<String, Refusal> {
     })
 }
 
-fn is_shared_endpoint(tenant: &str) -> bool {
+pub(super) fn is_shared_endpoint(tenant: &str) -> bool {
     is_one_of(tenant, &["common", "consumers", "organizations"])
 }
 

@@ -75,6 +75,11 @@ pub(in crate::sandbox) fn verify_access(key: &[u8; 32], token: &str) -> Option<C
     verify(key, token)
 }
 
+/// The id token for these claims (`OpenID` Connect Core 1.0, section 2).
+pub(super) fn sign_identity(key: &[u8; 32], claims: &serde_json::Value) -> String {
+    sign(key, r#"{"typ":"JWT","alg":"HS256","kid":"sandbox"}"#, claims)
+}
+
 /// The refresh token, opaque to its holder.
 pub(super) fn sign_renewal(key: &[u8; 32], renewal: &Renewal) -> String {
     format!("1.{}", sign(key, r#"{"typ":"refresh"}"#, renewal))

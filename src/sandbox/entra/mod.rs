@@ -1,8 +1,11 @@
-//! Entra's token endpoint, v2.0: `POST /{tenant}/oauth2/v2.0/token` over TLS.
+//! Entra's endpoints, v2.0, over TLS: `POST /{tenant}/oauth2/v2.0/token` and, for sign-ins by a
+//! user, `devicecode` and `authorize` beside it.
 //!
-//! Grants `client_credentials`, `password` and `refresh_token`, answered in the JSON shapes and
-//! with the headers of the real one. The decisions are in [`grants`], the words in [`errors`].
+//! Answered in the JSON shapes and with the headers of the real one. The decisions are in
+//! [`grants`], [`device`] and [`authorize`], the words in [`errors`].
 
+mod authorize;
+mod device;
 mod errors;
 mod form;
 mod grants;
@@ -66,8 +69,14 @@ impl Endpoint {
 
     /// An error ends the connection without an answer.
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, &'static str> {
+        let path = request.uri().path().to_owned();
+        if let Some(page) = authorize::Page::at(&path) {
+            return Ok(self.page_of_sign_in(&page, request).await);
+        }
         let (head, body) = request.into_parts();
-        let path = head.uri.path().to_owned();
+        if let Some(tenant) = of_tenant(&path, "devicecode") {
+            return Ok(self.device_code(tenant, &head, body).await);
+        }
         let tenant =
             path.strip_prefix('/').and_then(|path| path.strip_suffix("/oauth2/v2.0/token"));
         let Some(tenant) = tenant.filter(|tenant| !tenant.is_empty() && !tenant.contains('/'))
@@ -111,6 +120,9 @@ impl Endpoint {
             Some(TokenFault::InvalidGrant) => {
                 return Ok(self.refused(&errors::renewal_malformed(), &head.headers));
             }
+            Some(TokenFault::SlowDown) => {
+                return Ok(self.refused(&errors::device_too_fast(), &head.headers));
+            }
             Some(TokenFault::LoopDetected) => {
                 return Ok(self.refused(&errors::loop_detected(), &head.headers));
             }
@@ -151,6 +163,10 @@ impl Endpoint {
             if let Some(refresh) = &issued.refresh_token {
                 fields.insert("refresh_token".to_owned(), json!(refresh));
                 shown.insert("refresh_token".to_owned(), json!("<token>"));
+            }
+            if let Some(id_token) = &issued.id_token {
+                fields.insert("id_token".to_owned(), json!(id_token));
+                shown.insert("id_token".to_owned(), json!("<token>"));
             }
             self.world.say(Speaker::Entra, format!("200 {}", Value::Object(shown)));
         }
@@ -220,10 +236,17 @@ fn read_form(headers: &HeaderMap, body: &[u8]) -> Option<Form> {
     Some(form)
 }
 
+/// The tenant in `/{tenant}/oauth2/v2.0/{endpoint}`.
+fn of_tenant<'a>(path: &'a str, endpoint: &str) -> Option<&'a str> {
+    let tenant = path.strip_prefix('/')?.strip_suffix(endpoint)?.strip_suffix("/oauth2/v2.0/")?;
+    (!tenant.is_empty() && !tenant.contains('/')).then_some(tenant)
+}
+
 /// Counts must not grow with every name that a client makes up.
 fn known_grant(grant: &str) -> &str {
     match grant {
-        "" | "client_credentials" | "password" | "refresh_token" => grant,
+        "" | "client_credentials" | "password" | "refresh_token" | "authorization_code" => grant,
+        device::GRANT => "device_code",
         _ => "other",
     }
 }

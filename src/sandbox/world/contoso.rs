@@ -93,6 +93,7 @@ pub(super) fn directory() -> Directory {
                 ],
                 roles: APP_ROLES.map(str::to_owned).to_vec(),
                 scopes: SCOPES.map(str::to_owned).to_vec(),
+                redirect_uris: vec!["http://localhost".to_owned()],
                 known_to_exchange: true,
                 ..App::default()
             },
@@ -103,6 +104,7 @@ pub(super) fn directory() -> Directory {
                 name: "Contoso mail sign-in".to_owned(),
                 public: true,
                 scopes: SCOPES.map(str::to_owned).to_vec(),
+                redirect_uris: vec!["http://localhost".to_owned()],
                 ..App::default()
             },
         ],

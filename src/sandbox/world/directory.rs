@@ -47,6 +47,8 @@ pub struct App {
     pub roles: Vec<String>,
     /// Consented delegated permissions, such as `SMTP.Send`.
     pub scopes: Vec<String>,
+    /// Registered redirect addresses; of `http://localhost` any port is taken.
+    pub redirect_uris: Vec<String>,
     /// Sign-in of the enterprise application is switched off.
     pub disabled: bool,
     /// `New-ServicePrincipal` was run in Exchange with the right object id.

@@ -41,6 +41,8 @@ pub enum TokenFault {
     InvalidGrant,
     /// 400 `invalid_grant`, loop detected (AADSTS50196).
     LoopDetected,
+    /// 400 `slow_down` (RFC 8628 section 3.5), as a device that polls too fast is answered.
+    SlowDown,
 }
 
 /// Faults of the submission server; each strike is one connection, command or login, as named.

@@ -8,6 +8,7 @@ mod directory;
 mod faults;
 mod mailboxes;
 mod records;
+pub(super) mod sign_ins;
 mod store;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,7 @@ pub use crate::sandbox::world::mailboxes::ImapEnd;
 pub use crate::sandbox::world::records::{Connect, Counters, Line, Message, Speaker};
 pub use crate::sandbox::world::store::{Flags, Stored};
 pub(in crate::sandbox) use crate::sandbox::world::store::{Folder, Mail, Unfit};
+use crate::sandbox::world::sign_ins::{DeviceState, SignIns};
 
 /// The transcript keeps this many lines, so that a demo left alone for weeks stays small.
 const TRANSCRIPT_LINES: usize = 10_000;
@@ -57,6 +59,7 @@ struct State {
     submissions: HashMap<String, Vec<u64>>,
     /// By mailbox in lower case.
     mail: HashMap<String, Mail>,
+    sign_ins: SignIns,
 }
 
 /// Knobs that are neither people nor faults.
@@ -94,6 +97,12 @@ pub struct Tuning {
     pub proxy_ports: Option<Vec<u16>>,
     /// Where the proxy finds `host:port`, before it looks for loopback addresses.
     pub proxy_names: BTreeMap<String, SocketAddr>,
+    /// The life of a device code.
+    pub device_life: Duration,
+    /// The seconds that a device is told to wait between two polls.
+    pub device_interval: u64,
+    /// The life of an authorization code.
+    pub code_life: Duration,
 }
 
 impl Default for Tuning {
@@ -114,6 +123,9 @@ impl Default for Tuning {
             submissions_per_mailbox: 3,
             proxy_ports: None,
             proxy_names: BTreeMap::new(),
+            device_life: Duration::from_secs(900),
+            device_interval: 5,
+            code_life: Duration::from_secs(600),
         }
     }
 }
@@ -138,6 +150,7 @@ impl World {
                 authority: String::new(),
                 submissions: HashMap::new(),
                 mail: HashMap::new(),
+                sign_ins: SignIns::default(),
             }),
             key,
             changed: Notify::new(),
@@ -213,6 +226,33 @@ impl World {
         std::mem::take(&mut self.state().transcript)
     }
 
+    /// The user codes of device sign-ins that wait for a user, oldest first.
+    pub fn device_codes(&self) -> Vec<String> {
+        self.state().sign_ins.pending()
+    }
+
+    /// This user types the code and signs in. Whether the code waited for that; nothing is said
+    /// about who the user is until the device asks.
+    pub fn approve_device(&self, user_code: &str, upn: &str) -> bool {
+        self.settle_device(user_code, DeviceState::Approved(upn.to_owned()))
+    }
+
+    /// A user types the code and says no.
+    pub fn decline_device(&self, user_code: &str) -> bool {
+        self.settle_device(user_code, DeviceState::Declined)
+    }
+
+    fn settle_device(&self, user_code: &str, end: DeviceState) -> bool {
+        let mut state = self.state();
+        match state.sign_ins.device_of_user(user_code) {
+            Some(device) if device.state == DeviceState::Pending => {
+                device.state = end;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Forgets messages, counts and transcript; who there is, what goes wrong and the mail in the
     /// folders stays.
     pub fn forget(&self) {
@@ -245,6 +285,15 @@ impl World {
 impl World {
     pub(super) fn key(&self) -> &[u8; 32] {
         &self.0.key
+    }
+
+    /// Who there is and who is signing in, under one lock.
+    pub(super) fn people_and_sign_ins<T>(
+        &self,
+        with: impl FnOnce(&mut Directory, &mut SignIns) -> T,
+    ) -> T {
+        let state = &mut *self.state();
+        with(&mut state.directory, &mut state.sign_ins)
     }
 
     pub(super) fn authority(&self) -> String {

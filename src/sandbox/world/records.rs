@@ -106,8 +106,10 @@ impl Counters {
 pub enum Speaker {
     /// The client of the token endpoint.
     TokenClient,
-    /// The token endpoint.
+    /// The token endpoint and its pages.
     Entra,
+    /// A person's browser.
+    Browser,
     /// The client of one of the mail servers.
     MailClient,
     /// The mail server.
@@ -123,6 +125,7 @@ impl fmt::Display for Speaker {
         f.pad(match self {
             Self::TokenClient => "to Entra",
             Self::Entra => "Entra",
+            Self::Browser => "browser",
             Self::MailClient => "to Exchange",
             Self::Exchange => "Exchange",
             Self::ProxyClient => "to proxy",
