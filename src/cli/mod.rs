@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod logging;
 mod run;
+mod sign_in;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -87,6 +88,11 @@ enum Command {
         #[arg(long, value_name = "USER")]
         account: Option<String>,
     },
+    /// Sign in once, by device code or browser, for an account whose grant needs it
+    SignIn {
+        /// The user, as the mail client would type it
+        user: String,
+    },
     /// Read a password (terminal without echo, or standard input) and print its hash
     HashPassword,
     /// Say cause and remedy of a server reply or an AADSTS code
@@ -118,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Check { offline, account } => {
             with_config(path, |config| check::check(path, config, offline, account.as_deref()))
         }
+        Command::SignIn { user } => with_config(path, |config| sign_in::sign_in(config, &user)),
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
         Command::Demo { once } => demo::demo(once),

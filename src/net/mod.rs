@@ -10,6 +10,7 @@ mod happy;
 pub mod http;
 pub mod http_connect;
 pub mod listen;
+pub mod loopback;
 mod prefixed;
 pub mod relay;
 pub mod route;

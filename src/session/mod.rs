@@ -14,6 +14,7 @@ mod hearing;
 mod person;
 mod progress;
 mod pump;
+pub mod sign_in;
 mod upstream;
 mod visit;
 

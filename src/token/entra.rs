@@ -52,6 +52,8 @@ pub struct Granted {
     pub life: Duration,
     /// A refresh token, for grants that give one.
     pub refresh: Option<SecretString>,
+    /// Who signed in (`OpenID` Connect Core 1.0 section 2), where `openid` was asked for.
+    pub id_token: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +65,8 @@ struct Success {
     expires_in: Option<u64>,
     #[serde(default)]
     refresh_token: Option<SecretString>,
+    #[serde(default)]
+    id_token: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -84,7 +88,7 @@ pub async fn read(response: Response) -> Answer {
     }
 }
 
-fn interpret(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Answer {
+pub(super) fn interpret(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Answer {
     let overloaded = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     if status.is_success() {
@@ -130,11 +134,14 @@ fn granted(success: Success) -> Answer {
     if life.is_zero() {
         return nonsense("the answer holds a token that has expired");
     }
-    Answer::Granted(Granted { access: success.access_token, life, refresh: success.refresh_token })
+    let Success { access_token: access, refresh_token: refresh, id_token, .. } = success;
+    Answer::Granted(Granted { access, life, refresh, id_token })
 }
 
 /// Seconds as a number or a string; nonsense counts as unstated.
-fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn lenient_seconds<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
     Ok(match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::Number(number) => number.as_u64().or_else(|| number.as_i64().map(|_| 0)),
         serde_json::Value::String(text) => text.trim().parse().ok(),
@@ -143,7 +150,7 @@ fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -175,18 +182,18 @@ fn not_json(status: StatusCode, body: &[u8]) -> String {
 }
 
 /// The description up to its trace ids, on one line.
-fn first_sentence(description: &str) -> String {
+pub(super) fn first_sentence(description: &str) -> String {
     let end = description.find("Trace ID:").unwrap_or(description.len());
     one_line(description.get(..end).unwrap_or_default().trim(), KEPT)
 }
 
 /// The number in `AADSTS50126: ...`.
-fn aadsts(description: &str) -> Option<u32> {
+pub(super) fn aadsts(description: &str) -> Option<u32> {
     let (_, rest) = description.split_once("AADSTS")?;
     let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
     rest.get(..end)?.parse().ok()
 }
 
-fn one_line(text: &str, limit: usize) -> String {
+pub(super) fn one_line(text: &str, limit: usize) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limit).collect()
 }

@@ -41,20 +41,30 @@ pub(super) async fn letter(
             vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]
         }
     };
-    if let Some(Credential::Secrets(secrets)) = app.grant.credential() {
-        let secret = secrets.get(credential % secrets.len().max(1));
-        fields.extend(secret.map(|secret| ("client_secret", secret.expose_secret())));
-    }
+    let proof = credential_fields(app, credential).await?;
+    fields.extend(proof.iter().map(|(name, value)| (*name, value.expose_secret())));
     post(http, app, &fields)
 }
 
 /// How many credentials there are to try, one after the other.
-#[allow(dead_code)] // rotation comes next
 pub(super) fn credentials(grant: &Grant) -> usize {
     match grant.credential() {
         Some(Credential::Secrets(secrets)) => secrets.len().max(1),
         _ => 1,
     }
+}
+
+/// The form fields that prove who the app is; none for a public client. Secrets only, so far.
+#[allow(clippy::unused_async)] // certificates are files
+pub(super) async fn credential_fields(
+    app: &EntraApp,
+    credential: usize,
+) -> Result<Vec<(&'static str, SecretString)>, TokenError> {
+    let Some(Credential::Secrets(secrets)) = app.grant.credential() else {
+        return Ok(Vec::new());
+    };
+    let secret = secrets.get(credential % secrets.len().max(1));
+    Ok(secret.map(|secret| ("client_secret", secret.clone())).into_iter().collect())
 }
 
 fn post(http: &Client, app: &EntraApp, fields: &[(&str, &str)]) -> Result<Letter, TokenError> {

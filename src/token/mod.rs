@@ -2,8 +2,8 @@
 //!
 //! `grant` writes the requests, [`entra`] reads the answers, `errand` is one question with the
 //! credential that works; `slot` is what is known about one identity, [`cache`] serves logins from
-//! it, `settle` writes down what was answered, `upkeep` renews ahead of time, and [`vault`] keeps
-//! what outlives the process. How a request travels is not known here: a [`Courier`] carries it.
+//! it, `settle` writes down what was answered, `upkeep` renews ahead of time, [`vault`] keeps
+//! what outlives the process, and [`signin`] lets a person sign in where the grant needs one. How a request travels is not known here: a [`Courier`] carries it.
 //! Decisions rest on the HTTP status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS
 //! numbers only choose the words, because Microsoft may change them.
 //!
@@ -16,6 +16,7 @@ mod errand;
 mod grant;
 mod settle;
 mod shelf;
+pub mod signin;
 mod slot;
 #[cfg(test)]
 mod tests;

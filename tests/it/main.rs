@@ -9,6 +9,7 @@ mod imap;
 mod imap_differential;
 mod pop3;
 mod reload;
+mod sign_in;
 mod smtp;
 mod stage;
 mod tls_pair;
