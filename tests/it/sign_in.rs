@@ -41,7 +41,7 @@ fn browser() -> Grant {
 }
 
 /// The stage's configuration, where the public app has this grant and erp's account is its own.
-fn config(sandbox: &Sandbox, grant: Grant) -> (Config, TempDir) {
+fn config(sandbox: &Sandbox, grant: &Grant) -> (Config, TempDir) {
     let mut config = stage::parse(&stage::text(sandbox, "", ""));
     let folder = tempfile::tempdir().unwrap();
     let key = VaultKey::File(folder.path().join("key"));
@@ -73,7 +73,7 @@ async fn by_device(
         if let Notice::Device(message) = &notice {
             on_code(message.split("the code ").nth(1).unwrap().split(' ').next().unwrap());
         }
-        *shown.lock().unwrap() += &format!("{notice:?}\n");
+        *shown.lock().unwrap() += &(format!("{notice:?}") + "\n");
     };
     let (_paste, pasted) = mpsc::channel(1);
     let outcome = sign_in.run(pasted, &show).await;
@@ -128,7 +128,7 @@ async fn a_device_code_signs_in_the_one_who_is_meant_even_with_mfa() {
     let sandbox = Stage::sandbox().await;
     let world = sandbox.world();
     world.tune(|tuning| tuning.device_interval = 1);
-    let (mut config, _folder) = config(&sandbox, device());
+    let (mut config, _folder) = config(&sandbox, &device());
     let account = Arc::clone(&config.accounts[1]);
     let user = UserPattern::Exact("mfa@contoso.com".to_owned());
     let mailbox = Mailbox { imap: Some("info@contoso.com".to_owned()), ..Mailbox::default() };
@@ -154,7 +154,7 @@ async fn the_wrong_account_and_a_no_are_told() {
     let sandbox = Stage::sandbox().await;
     let world = sandbox.world();
     world.tune(|tuning| tuning.device_interval = 1);
-    let (config, _folder) = config(&sandbox, device());
+    let (config, _folder) = config(&sandbox, &device());
     let other = |code: &str| assert!(world.approve_device(code, "scanner@contoso.com"));
     let error = by_device(&config, ERP, other).await.0.unwrap_err();
     assert_eq!(
@@ -169,7 +169,7 @@ async fn the_wrong_account_and_a_no_are_told() {
 #[tokio::test]
 async fn a_browser_comes_back_and_is_told_how_it_went() {
     let sandbox = Stage::sandbox().await;
-    let (config, _folder) = config(&sandbox, browser());
+    let (config, _folder) = config(&sandbox, &browser());
     let (outcome, page) = by_browser(&config, ERP, async |person, url| {
         let back = person.sent_back(&url, "sandbox_user=erp@contoso.com").await;
         let origin = back.split("/?").next().unwrap();
@@ -206,7 +206,7 @@ async fn a_browser_comes_back_and_is_told_how_it_went() {
 #[tokio::test]
 async fn without_a_browser_here_the_address_is_pasted() {
     let sandbox = Stage::sandbox().await;
-    let (config, _folder) = config(&sandbox, browser());
+    let (config, _folder) = config(&sandbox, &browser());
     let (outcome, ()) = by_browser(&config, ERP, async |person, url| {
         let back = person.sent_back(&url, "sandbox_user=erp@contoso.com").await;
         person.paste.send(url).await.unwrap(); // the wrong address, as people do
@@ -227,7 +227,7 @@ async fn without_a_browser_here_the_address_is_pasted() {
 #[tokio::test]
 async fn a_sign_in_that_cannot_be_is_told_before_anybody_signs_in() {
     let sandbox = Stage::sandbox().await;
-    let (mut config, _folder) = config(&sandbox, device());
+    let (mut config, _folder) = config(&sandbox, &device());
     let any = |user: UserPattern, config: &Config| {
         Arc::new(Account { user, ..(*config.accounts[1]).clone() })
     };
@@ -262,11 +262,11 @@ async fn no_secret_is_logged_or_shown() {
     let sandbox = Stage::sandbox().await;
     let world = sandbox.world();
     world.tune(|tuning| tuning.device_interval = 1);
-    let (by_code, _folder) = config(&sandbox, device());
+    let (by_code, _folder) = config(&sandbox, &device());
     let approve = |code: &str| assert!(world.approve_device(code, ERP));
     let (outcome, shown) = by_device(&by_code, ERP, approve).await;
     outcome.unwrap();
-    let (in_browser, _folder) = config(&sandbox, browser());
+    let (in_browser, _folder) = config(&sandbox, &browser());
     let (outcome, (url, page)) = by_browser(&in_browser, ERP, async |person, url| {
         let back = person.sent_back(&url, "sandbox_user=erp@contoso.com").await;
         (url, person.get(&back).await.text().await.unwrap())

@@ -4,6 +4,8 @@
 //! A person gets a small form. A test adds `sandbox_user=UPN` to the query and is redirected at
 //! once, as that user; with `sandbox_error=1` as somebody who said no.
 
+use std::fmt::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -15,7 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::{self, Form};
-use crate::sandbox::entra::grants::{self, Issued, Request, SignedIn, Wanted};
+use crate::sandbox::entra::grants::{self, Issued, Request, Wanted};
+use crate::sandbox::entra::signed_in::SignedIn;
 use crate::sandbox::entra::{Answer, BODY_LIMIT, Endpoint, of_tenant};
 use crate::sandbox::moment::{Moment, random_hex};
 use crate::sandbox::world::sign_ins::{Code, SignIns};
@@ -121,7 +124,7 @@ impl Endpoint {
         let tuning = self.world.tuning();
         let field = |name| query.value(name).unwrap_or_default().to_owned();
         let code = Code {
-            code: format!("1.AXk{}", random_hex(400)), // about as long as real ones
+            value: format!("1.AXk{}", random_hex(400)), // about as long as real ones
             client_id: asked.client_id.clone(),
             redirect_uri: asked.redirect_uri.clone(),
             scope: field("scope"),
@@ -131,7 +134,7 @@ impl Endpoint {
             exp: Moment::now(tuning.clock_offset).unix() + tuning.code_life.as_secs(),
             used: false,
         };
-        let value = code.code.clone();
+        let value = code.value.clone();
         self.world.people_and_sign_ins(|_, sign_ins| sign_ins.add_code(code));
         value
     }
@@ -301,7 +304,7 @@ fn encode(text: &str) -> String {
         if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
             encoded.push(char::from(octet));
         } else {
-            encoded.push_str(&format!("%{octet:02X}"));
+            let _ = write!(encoded, "%{octet:02X}"); // to a String it cannot fail
         }
     }
     encoded

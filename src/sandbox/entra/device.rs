@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::{self, Form};
-use crate::sandbox::entra::grants::{self, Issued, Request, SignedIn, Wanted};
+use crate::sandbox::entra::grants::{self, Issued, Request, Wanted};
+use crate::sandbox::entra::signed_in::SignedIn;
 use crate::sandbox::entra::{Answer, BODY_LIMIT, Endpoint, json_answer, read_form};
 use crate::sandbox::moment::{Moment, random_hex};
 use crate::sandbox::world::sign_ins::{Device, DeviceState, SignIns};
@@ -69,7 +70,7 @@ fn begin(world: &World, tenant: &str, form: &Form) -> Result<Value, Refusal> {
     let (life, uri) = (tuning.device_life.as_secs(), format!("{}/devicelogin", world.authority()));
     let user_code = user_code();
     let device = Device {
-        device_code: format!("SAQ{}", random_hex(90)),
+        secret: format!("SAQ{}", random_hex(90)),
         user_code: user_code.clone(),
         client_id,
         scope,
@@ -78,7 +79,7 @@ fn begin(world: &World, tenant: &str, form: &Form) -> Result<Value, Refusal> {
     };
     let body = json!({
         "user_code": user_code,
-        "device_code": device.device_code,
+        "device_code": device.secret,
         "verification_uri": uri,
         "expires_in": life,
         "interval": tuning.device_interval,

@@ -1,7 +1,5 @@
 //! Which token a request gets, or why none: the checks in Entra's order.
 
-use serde_json::json;
-
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::Form;
 use crate::sandbox::entra::jwt::{self, Claims, Renewal};
@@ -51,17 +49,10 @@ pub(super) fn issue(
 pub(super) struct Request<'a> {
     form: &'a Form,
     pub(super) now: Moment,
-    key: &'a [u8; 32],
+    pub(super) key: &'a [u8; 32],
     tuning: &'a Tuning,
     /// The sandbox's own, for the issuer of id tokens.
-    authority: &'a str,
-}
-
-/// An interactive sign-in that has come to its end.
-pub(super) struct SignedIn<'a> {
-    pub(super) upn: &'a str,
-    pub(super) scope: &'a str,
-    pub(super) nonce: Option<&'a str>,
+    pub(super) authority: &'a str,
 }
 
 impl Request<'_> {
@@ -130,48 +121,6 @@ impl Request<'_> {
         self.form.value(name).ok_or_else(|| errors::missing_parameter(name))
     }
 
-    /// The tokens of a user who signed in on a page. What bars a password alone (multifactor
-    /// authentication, federation) was dealt with there.
-    pub(super) fn signed_in(
-        &self,
-        directory: &Directory,
-        app: &App,
-        SignedIn { upn, scope, nonce }: SignedIn<'_>,
-    ) -> Result<Issued, Refusal> {
-        let user = directory.user(upn).filter(|user| user.tenant == app.tenant);
-        let user = user.ok_or_else(|| errors::user_unknown(upn, &app.tenant))?;
-        check_existence(user)?;
-        let wanted = Wanted::read(scope, &app.tenant)?;
-        let (openid, profile) = (wanted.openid, wanted.profile);
-        let issued = self.delegated(app, user, wanted)?;
-        let id_token = openid.then(|| self.id_token(app, user, profile, nonce));
-        Ok(Issued { id_token, ..issued })
-    }
-
-    /// In the shape of Entra's v2.0 id tokens.
-    fn id_token(&self, app: &App, user: &User, profile: bool, nonce: Option<&str>) -> String {
-        let now = self.now.unix();
-        let mut claims = json!({
-            "ver": "2.0",
-            "iss": format!("{}/{}/v2.0", self.authority, app.tenant),
-            "sub": random_hex(16),
-            "aud": app.client_id,
-            "iat": now.saturating_sub(300),
-            "nbf": now.saturating_sub(300),
-            "exp": now.saturating_add(3600),
-            "oid": user.object_id,
-            "tid": app.tenant,
-        });
-        if let Some(fields) = claims.as_object_mut() {
-            if profile {
-                fields.insert("preferred_username".to_owned(), json!(user.upn));
-                fields.insert("name".to_owned(), json!(user.upn.split('@').next()));
-            }
-            fields.extend(nonce.map(|nonce| ("nonce".to_owned(), json!(nonce))));
-        }
-        jwt::sign_identity(self.key, &claims)
-    }
-
     /// The app, once its credential is right.
     pub(super) fn app<'d>(
         &self,
@@ -207,7 +156,12 @@ impl Request<'_> {
         Ok(app)
     }
 
-    fn delegated(&self, app: &App, user: &User, wanted: Wanted) -> Result<Issued, Refusal> {
+    pub(super) fn delegated(
+        &self,
+        app: &App,
+        user: &User,
+        wanted: Wanted,
+    ) -> Result<Issued, Refusal> {
         let all = wanted.permissions == [".default"];
         let granted: Vec<_> = app
             .scopes
@@ -283,8 +237,8 @@ pub(super) struct Wanted {
     resource: String,
     permissions: Vec<String>,
     offline: bool,
-    openid: bool,
-    profile: bool,
+    pub(super) openid: bool,
+    pub(super) profile: bool,
 }
 
 impl Wanted {

@@ -10,6 +10,7 @@ mod errors;
 mod form;
 mod grants;
 pub(super) mod jwt;
+mod signed_in;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ pub(in crate::sandbox) struct SignIns {
 #[derive(Clone)]
 pub(in crate::sandbox) struct Device {
     /// What the client polls with.
-    pub(in crate::sandbox) device_code: String,
+    pub(in crate::sandbox) secret: String,
     /// What the user types.
     pub(in crate::sandbox) user_code: String,
     /// The app that asked.
@@ -45,7 +45,7 @@ pub(in crate::sandbox) enum DeviceState {
 #[derive(Clone)]
 pub(in crate::sandbox) struct Code {
     /// The code itself.
-    pub(in crate::sandbox) code: String,
+    pub(in crate::sandbox) value: String,
     /// The app that asked.
     pub(in crate::sandbox) client_id: String,
     /// Where it was sent.
@@ -74,7 +74,7 @@ impl SignIns {
     }
 
     pub(in crate::sandbox) fn device(&mut self, device_code: &str) -> Option<&mut Device> {
-        self.devices.iter_mut().find(|device| device.device_code == device_code)
+        self.devices.iter_mut().find(|device| device.secret == device_code)
     }
 
     /// By what the user types, without regard to case and blanks.
@@ -84,7 +84,7 @@ impl SignIns {
     }
 
     pub(in crate::sandbox) fn code(&mut self, code: &str) -> Option<&mut Code> {
-        self.codes.iter_mut().find(|known| known.code == code)
+        self.codes.iter_mut().find(|known| known.value == code)
     }
 
     /// The user codes that nobody has typed yet, oldest first.

@@ -280,11 +280,12 @@ async fn the_second_secret_is_tried_where_the_first_is_refused() {
     let script = vec![say(BEGUN), say(expired), say(PENDING), granted_to(ANN)];
     let stage = Stage::new(grant.clone(), script);
     stage.by_device().await.unwrap();
-    let asked = stage.asked.lock().unwrap();
-    let secrets: Vec<_> =
-        asked[1..].iter().map(|(_, body)| body.rsplit('=').next().unwrap()).collect();
-    assert_eq!(secrets, ["first", "second", "second"]);
-    drop(asked);
+    {
+        let asked = stage.asked.lock().unwrap();
+        let secrets: Vec<_> =
+            asked[1..].iter().map(|(_, body)| body.rsplit('=').next().unwrap()).collect();
+        assert_eq!(secrets, ["first", "second", "second"]);
+    }
     let stage = Stage::new(grant, vec![say(BEGUN), say(expired), say(expired)]);
     assert!(stage.by_device().await.unwrap_err().to_string().contains("invalid_client"));
 }

@@ -1,4 +1,4 @@
-//! Who signed in, by the id token (OpenID Connect Core 1.0 section 2).
+//! Who signed in, by the id token (`OpenID` Connect Core 1.0 section 2).
 //!
 //! Its signature is not checked: it came straight from the token endpoint over TLS, and that is
 //! enough (section 3.1.3.7, point 6). Nor is its time: it was made for this request, as the nonce
