@@ -44,7 +44,7 @@ const EXITS: [&str; 13] = [
     "net/http_connect.rs",      // Proxy-Authorization
     "secret.rs",                // hashes
     "token/entra.rs",           // empty or not, printable or not
-    "token/grant.rs",           // the form
+    "token/grant/mod.rs",       // the form
     "token/signin/browser.rs",  // the challenge of the verifier
     "token/signin/errand.rs",   // the form
     "token/signin/who.rs",      // the claims of the id token

@@ -1,6 +1,15 @@
-//! The requests that ask Entra for a token: RFC 6749 in Microsoft's v2.0 form.
+//! The requests that ask Entra for a token: RFC 6749 in Microsoft's v2.0 form, and v1.0 where a
+//! resource is named.
 //!
-//! reqwest is the vocabulary here, not the transport. Must never know what is answered.
+//! `assertion` proves by a signed statement who the app is, with the key that `certificate` reads
+//! from files; `managed` asks the machine's own endpoint. reqwest is the vocabulary here, not the
+//! transport. Must never know what is answered.
+//!
+//! A credential file that cannot be used is [`TokenError::Unavailable`] and not a refusal: it is
+//! read anew for each request, so the next login works once it is mended, and no mail client may
+//! throw mail away because of a file on this machine.
+
+mod assertion;
 
 use reqwest::{Client, header::ACCEPT};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +33,9 @@ pub(super) enum Ask<'a> {
 }
 
 /// The request for this, with the app's credential of this number where it has several.
+///
+/// # Errors
+/// [`TokenError::Unavailable`] where the configuration or a credential's file is unusable.
 pub(super) async fn letter(
     http: &Client,
     app: &EntraApp,
@@ -54,17 +66,27 @@ pub(super) fn credentials(grant: &Grant) -> usize {
     }
 }
 
-/// The form fields that prove who the app is; none for a public client. Secrets only, so far.
-#[allow(clippy::unused_async)] // certificates are files
+/// The form fields that prove who the app is, for any request to the token endpoint: a secret, or
+/// an assertion with its type; none for a public client. `client_id` is not among them.
+/// `credential` counts from 0 and wraps around.
+///
+/// # Errors
+/// [`TokenError::Unavailable`], with the file and the remedy, where a credential's file cannot be
+/// used.
 pub(super) async fn credential_fields(
     app: &EntraApp,
     credential: usize,
 ) -> Result<Vec<(&'static str, SecretString)>, TokenError> {
-    let Some(Credential::Secrets(secrets)) = app.grant.credential() else {
-        return Ok(Vec::new());
+    let assertion = match app.grant.credential() {
+        None => return Ok(Vec::new()),
+        Some(Credential::Secrets(secrets)) => {
+            let secret = secrets.get(credential % secrets.len().max(1));
+            return Ok(secret.map(|secret| ("client_secret", secret.clone())).into_iter().collect());
+        }
+        Some(Credential::Certificate(files)) => assertion::signed(app, files).await?,
+        Some(Credential::Federated { token_file }) => assertion::foreign(token_file).await?,
     };
-    let secret = secrets.get(credential % secrets.len().max(1));
-    Ok(secret.map(|secret| ("client_secret", secret.clone())).into_iter().collect())
+    Ok(vec![("client_assertion_type", assertion::TYPE.into()), ("client_assertion", assertion)])
 }
 
 fn post(http: &Client, app: &EntraApp, fields: &[(&str, &str)]) -> Result<Letter, TokenError> {
