@@ -28,6 +28,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use thiserror::Error;
 
+pub use self::grant::certificate_end;
 use self::clock::Moment;
 use crate::{
     advice,
@@ -219,7 +220,11 @@ impl TokenError {
     /// What to do, in words for the log.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::Refused(_) => self.aadsts().and_then(advice::for_aadsts).map(|advice| advice.remedy.to_owned()),
+            Self::Refused(Refused { error, description, .. }) => {
+                let machine = || advice::for_managed_identity(&format!("{error}: {description}"));
+                let advice = self.aadsts().and_then(advice::for_aadsts).or_else(machine);
+                advice.map(|advice| advice.remedy.to_owned())
+            }
             Self::Unavailable { remedy, .. } => remedy.clone(),
             Self::Held => Some("mend the password in the client; until then Entra is not asked, so that the account is not locked".to_owned()),
             Self::NeedsSignIn { user, .. } => Some(format!("run `mailwicket sign-in {user}` on this machine")),

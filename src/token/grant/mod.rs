@@ -10,10 +10,15 @@
 //! throw mail away because of a file on this machine.
 
 mod assertion;
+mod certificate;
+mod managed;
+#[cfg(test)]
+mod tests;
 
 use reqwest::{Client, header::ACCEPT};
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::certificate::certificate_end;
 use super::{Letter, TokenError, Way};
 use crate::config::{Audience, Credential, EntraApp, Grant};
 
@@ -42,6 +47,9 @@ pub(super) async fn letter(
     ask: &Ask<'_>,
     credential: usize,
 ) -> Result<Letter, TokenError> {
+    if let Grant::ManagedIdentity { source } = &app.grant {
+        return managed::letter(http, app, source);
+    }
     let mut fields = match ask {
         Ask::App => vec![("grant_type", "client_credentials")],
         Ask::Password { user, password } => vec![
@@ -81,7 +89,10 @@ pub(super) async fn credential_fields(
         None => return Ok(Vec::new()),
         Some(Credential::Secrets(secrets)) => {
             let secret = secrets.get(credential % secrets.len().max(1));
-            return Ok(secret.map(|secret| ("client_secret", secret.clone())).into_iter().collect());
+            return Ok(secret
+                .map(|secret| ("client_secret", secret.clone()))
+                .into_iter()
+                .collect());
         }
         Some(Credential::Certificate(files)) => assertion::signed(app, files).await?,
         Some(Credential::Federated { token_file }) => assertion::foreign(token_file).await?,
