@@ -1,7 +1,9 @@
 //! Reads what the token endpoint answers: RFC 6749 sections 5.1 and 5.2, Microsoft's additions,
-//! and what comes from somebody else in its place.
+//! the shapes of a machine's managed identity endpoint, and what comes from somebody else in its
+//! place.
 //!
-//! Numbers may be strings; `expires_in` may be missing; a proxy's page may come with status 200.
+//! Numbers may be strings; `expires_in` may be missing, or be an `expires_on`; a proxy's page may
+//! come with status 200.
 //! Nothing of a token is ever part of an error. Must never know who asked, or why.
 
 use std::time::{Duration, SystemTime};
@@ -52,8 +54,10 @@ pub struct Granted {
     pub life: Duration,
     /// A refresh token, for grants that give one.
     pub refresh: Option<SecretString>,
-    /// Who signed in (`OpenID` Connect Core 1.0 section 2), where `openid` was asked for.
+    /// Who signed in, where the scope holds `openid`; unverified, as it came over our own TLS.
     pub id_token: Option<SecretString>,
+    /// What was granted of the scope, where the answer says it.
+    pub scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,10 +67,15 @@ struct Success {
     token_type: Option<String>,
     #[serde(default, deserialize_with = "lenient_seconds")]
     expires_in: Option<u64>,
+    /// Unix time; App Service says only this.
+    #[serde(default, deserialize_with = "lenient_seconds")]
+    expires_on: Option<u64>,
     #[serde(default)]
     refresh_token: Option<SecretString>,
     #[serde(default)]
     id_token: Option<SecretString>,
+    #[serde(default)]
+    scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +85,14 @@ struct Failure {
     error_description: Option<String>,
     #[serde(default)]
     error_codes: Vec<serde_json::Value>,
+}
+
+/// How App Service and Container Apps say no.
+#[derive(Deserialize)]
+struct ServiceFailure {
+    message: String,
+    #[serde(rename = "statusCode")]
+    _status: serde_json::Value,
 }
 
 /// Reads an answer, whatever it is.
@@ -89,20 +106,34 @@ pub async fn read(response: Response) -> Answer {
 }
 
 pub(super) fn interpret(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Answer {
-    let overloaded = status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    // A machine's endpoint says 404 and 410 while it is being updated; of Entra's own, 404 says
+    // that something else answers in its place.
+    let passing = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::NOT_FOUND
+                | StatusCode::GONE
+        );
     if status.is_success() {
         return match serde_json::from_slice::<Success>(body) {
             Ok(success) => granted(success),
             Err(_) => Answer::Transient { what: not_json(status, body), retry_after },
         };
     }
-    let Ok(Failure { error, error_description, error_codes }) = serde_json::from_slice(body) else {
+    let failure = serde_json::from_slice(body).or_else(|_| {
+        let ServiceFailure { message, .. } = serde_json::from_slice(body)?;
+        let error = format!("HTTP {} of the managed identity endpoint", status.as_u16());
+        let (error_description, error_codes) = (Some(message), Vec::new());
+        Ok::<_, serde_json::Error>(Failure { error, error_description, error_codes })
+    });
+    let Ok(Failure { error, error_description, error_codes }) = failure else {
         return Answer::Transient { what: not_json(status, body), retry_after };
     };
     let error = one_line(&error, 60);
     let description = first_sentence(&error_description.unwrap_or_default());
-    if overloaded || error == "temporarily_unavailable" {
+    if passing || error == "temporarily_unavailable" {
         return Answer::Transient {
             what: format!("HTTP {}: {error}: {description}", status.as_u16()),
             retry_after,
@@ -130,12 +161,24 @@ fn granted(success: Success) -> Answer {
     if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
         return nonsense("the answer holds a token that cannot be one");
     }
-    let life = success.expires_in.map_or(UNSTATED_LIFE, Duration::from_secs).min(LONGEST_LIFE);
+    let until = |end| {
+        let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
+        end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default()
+    };
+    let life = success.expires_in.map(Duration::from_secs).or(success.expires_on.map(until));
+    let life = life.unwrap_or(UNSTATED_LIFE).min(LONGEST_LIFE);
     if life.is_zero() {
         return nonsense("the answer holds a token that has expired");
     }
-    let Success { access_token: access, refresh_token: refresh, id_token, .. } = success;
-    Answer::Granted(Granted { access, life, refresh, id_token })
+    // The instance metadata service writes an empty one.
+    let stated = |secret: &SecretString| !secret.expose_secret().is_empty();
+    Answer::Granted(Granted {
+        access: success.access_token,
+        life,
+        refresh: success.refresh_token.filter(stated),
+        id_token: success.id_token.filter(stated),
+        scope: success.scope,
+    })
 }
 
 /// Seconds as a number or a string; nonsense counts as unstated.
@@ -196,4 +239,100 @@ pub(super) fn aadsts(description: &str) -> Option<u32> {
 
 pub(super) fn one_line(text: &str, limit: usize) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Answer {
+        interpret(StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
+    }
+
+    #[test]
+    fn a_machines_token_is_read_with_its_numbers_as_strings() {
+        let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let on = soon + 7200;
+        let token = r#""token_type":"Bearer","access_token":"t","resource":"https://outlook.office365.com""#;
+        let rows = [
+            // The instance metadata service.
+            (
+                format!(
+                    r#"{{"refresh_token":"","expires_in":"3599","expires_on":"{on}",{token}}}"#
+                ),
+                3599,
+            ),
+            // App Service.
+            (format!(r#"{{"expires_on":"{on}","client_id":"x",{token}}}"#), 7200),
+            (format!(r#"{{"expires_on":{on},{token}}}"#), 7200),
+            // What cannot be understood is no reason to be without a token.
+            (format!(r#"{{"expires_on":"09/14/2027 00:00:00 PM +00:00",{token}}}"#), 300),
+        ];
+        for (body, life) in rows {
+            let Answer::Granted(granted) = read(200, &body) else { panic!("{body}") };
+            assert_eq!(granted.access.expose_secret(), "t");
+            assert!(granted.refresh.is_none() && granted.id_token.is_none());
+            assert!((life - 2..=life).contains(&granted.life.as_secs()), "{:?}", granted.life);
+        }
+        for past in [soon - 60, u64::MAX] {
+            let answer = read(200, &format!(r#"{{"expires_on":"{past}",{token}}}"#));
+            assert!(matches!(answer, Answer::Transient { .. }), "{past}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_sign_in_brings_its_id_token_and_scope() {
+        let body = r#"{"token_type":"Bearer","scope":"a b","access_token":"t","refresh_token":"r","id_token":"i","expires_in":9}"#;
+        let Answer::Granted(granted) = read(200, body) else { panic!() };
+        assert_eq!(granted.id_token.unwrap().expose_secret(), "i");
+        assert_eq!(granted.refresh.unwrap().expose_secret(), "r");
+        assert_eq!(granted.scope.as_deref(), Some("a b"));
+    }
+
+    #[test]
+    fn a_machine_says_no_in_two_shapes_and_not_yet_in_many_statuses() {
+        let imds = |error, words| format!(r#"{{"error":"{error}","error_description":"{words}"}}"#);
+        let service = |status, words| format!(r#"{{"statusCode":{status},"message":"{words}"}}"#);
+        let rows = [
+            (400, imds("invalid_request", "Identity not found"), true, "Identity not found"),
+            (
+                400,
+                imds("bad_request_102", "Required metadata header not specified"),
+                true,
+                "header",
+            ),
+            (400, imds("invalid_resource", "AADSTS50001: The application"), true, "AADSTS50001"),
+            (401, imds("unknown_source", "Unknown Source"), true, "Unknown Source"),
+            (
+                400,
+                service(400, "Unable to load requested managed identity."),
+                true,
+                "Unable to load",
+            ),
+            (401, service(401, "Unauthorized"), true, "Unauthorized"),
+            (404, imds("not_found", "IMDS is being updated"), false, "HTTP 404"),
+            (404, "<html><title>Not Found</title>".to_owned(), false, "HTTP 404"),
+            (410, String::new(), false, "HTTP 410"),
+            (429, imds("too_many_requests", "wait"), false, "HTTP 429"),
+            (500, service(500, "internal"), false, "HTTP 500"),
+            (503, service(503, "unavailable"), false, "HTTP 503"),
+        ];
+        let mut looked = 0;
+        for (status, body, refused, words) in rows {
+            let answer = read(status, &body);
+            match &answer {
+                Answer::Refused { description, .. } => {
+                    assert!(refused && description.contains(words), "{answer:?}");
+                }
+                Answer::Transient { what, .. } => {
+                    assert!(!refused && what.contains(words), "{answer:?}");
+                }
+                Answer::Granted(_) => panic!("{body}"),
+            }
+            looked += 1;
+        }
+        assert_eq!(looked, 12);
+    }
 }
