@@ -48,6 +48,11 @@ pub fn for_aadsts(code: u32) -> Option<&'static Advice> {
     entra::rows().find(|row| row.codes.contains(&code)).map(|row| &row.advice)
 }
 
+/// The advice for what a machine's managed identity endpoint says when it refuses.
+pub fn for_managed_identity(refusal: &str) -> Option<&'static Advice> {
+    best(&Text::new(refusal), entra::machine::ROWS.iter())
+}
+
 /// The advice for the status with which an HTTP proxy answered CONNECT.
 pub fn for_proxy_status(status: u16) -> Option<&'static Advice> {
     let found = proxy::STATUSES.iter().find(|(statuses, _)| statuses.contains(&status));
@@ -69,7 +74,7 @@ pub fn explain(text: &str) -> Vec<&'static Advice> {
     };
     let mut found: Vec<&'static Advice> = Vec::new();
     let codes = entra_codes(text).into_iter().filter_map(for_aadsts);
-    for advice in codes.chain(replies).chain(proxies) {
+    for advice in codes.chain(for_managed_identity(text)).chain(replies).chain(proxies) {
         if !found.contains(&advice) {
             found.push(advice);
         }

@@ -165,15 +165,15 @@ const REPLIES: &[(&str, &str)] = &[
 
 /// All numbers of Microsoft's list that can come from the token endpoint in this program's use.
 const AADSTS: &[u32] = &[
-    7_000_215, 7_000_222, 7_000_218, 700_025, 700_016, 700_027, 50_012, 700_024, 700_030, 70_021,
-    700_211, 700_212, 700_213, 7_000_112, 70_001, 70_002, 90_002, 900_023, 90_038, 90_019, 50_059,
-    9_001_023, 90_124, 90_130, 50_194, 900_144, 9_002_313, 900_561, 9_002_326, 9_002_327,
-    9_002_332, 50_034, 50_053, 50_055, 50_056, 50_057, 50_076, 50_079, 50_072, 50_074, 50_078,
-    50_105, 50_126, 50_158, 50_173, 50_196, 53_000, 53_001, 53_002, 53_003, 530_032, 530_034,
-    530_035, 54_005, 65_001, 65_002, 65_004, 650_052, 650_054, 650_057, 70_000, 70_008, 700_082,
-    700_084, 70_043, 700_003, 70_011, 1_002_012, 70_003, 70_016, 70_018, 70_019, 70_020, 500_011,
-    500_014, 50_001, 1_002_016, 90_055, 90_006, 90_024, 90_033, 90_090, 50_033, 50_087, 90_012,
-    500_021, 500_022, 50_002,
+    700_021, 700_023, 7_000_215, 7_000_222, 7_000_218, 700_025, 700_016, 700_027, 50_012, 700_024,
+    700_030, 70_021, 700_211, 700_212, 700_213, 7_000_112, 70_001, 70_002, 90_002, 900_023, 90_038,
+    90_019, 50_059, 9_001_023, 90_124, 90_130, 50_194, 900_144, 9_002_313, 900_561, 9_002_326,
+    9_002_327, 9_002_332, 50_034, 50_053, 50_055, 50_056, 50_057, 50_076, 50_079, 50_072, 50_074,
+    50_078, 50_105, 50_126, 50_158, 50_173, 50_196, 53_000, 53_001, 53_002, 53_003, 530_032,
+    530_034, 530_035, 54_005, 65_001, 65_002, 65_004, 650_052, 650_054, 650_057, 70_000, 70_008,
+    700_082, 700_084, 70_043, 700_003, 70_011, 1_002_012, 70_003, 70_016, 70_018, 70_019, 70_020,
+    500_011, 500_014, 50_001, 1_002_016, 90_055, 90_006, 90_024, 90_033, 90_090, 50_033, 50_087,
+    90_012, 500_021, 500_022, 50_002,
 ];
 
 const PROXY: &[(&str, &str)] = &[
@@ -204,6 +204,27 @@ const PROXY: &[(&str, &str)] = &[
     ("407", "proxy 407"),
 ];
 
+/// What managed identity endpoints say.
+const MACHINE: &[(&str, &str)] = &[
+    ("invalid_request: Identity not found", "managed identity: Identity not found"),
+    (
+        "HTTP 400: Unable to load requested managed identity.",
+        "managed identity: Unable to load requested managed identity",
+    ),
+    (
+        "No Managed Identity was found for specified ClientId/ResourceId/PrincipalId.",
+        "managed identity: No Managed Identity was found",
+    ),
+    (
+        "bad_request_102: Required metadata header not specified",
+        "managed identity: bad_request_102",
+    ),
+    (
+        "unknown_source: Unknown Source http://169.254.169.254/metadata",
+        "managed identity: unknown_source",
+    ),
+];
+
 fn codes(found: &[&Advice]) -> Vec<&'static str> {
     found.iter().map(|advice| advice.code).collect()
 }
@@ -211,7 +232,8 @@ fn codes(found: &[&Advice]) -> Vec<&'static str> {
 fn all() -> Vec<&'static Advice> {
     let rows = replies().chain(proxy::PHRASES).map(|row| &row.advice);
     let statuses = proxy::STATUSES.iter().map(|(_, advice)| advice);
-    rows.chain(entra::rows().map(|row| &row.advice)).chain(statuses).collect()
+    let machine = entra::machine::ROWS.iter().map(|row| &row.advice);
+    rows.chain(entra::rows().map(|row| &row.advice)).chain(statuses).chain(machine).collect()
 }
 
 #[test]
@@ -231,7 +253,7 @@ fn every_reply_is_explained_by_its_own_row() {
 
 #[test]
 fn every_entra_code_is_explained() {
-    assert_eq!(AADSTS.len(), 88);
+    assert_eq!(AADSTS.len(), 90);
     for code in AADSTS {
         let advice = for_aadsts(*code).unwrap_or_else(|| panic!("{code} is missing"));
         assert!(advice.code.contains(&code.to_string()), "{code}: {}", advice.code);
@@ -239,6 +261,16 @@ fn every_entra_code_is_explained() {
     let rows: usize = entra::rows().map(|row| row.codes.len()).sum();
     assert_eq!(rows, AADSTS.len(), "each code once");
     assert_eq!(for_aadsts(1), None);
+}
+
+#[test]
+fn every_refusal_of_a_managed_identity_is_explained() {
+    for (text, code) in MACHINE {
+        assert_eq!(for_managed_identity(text).map(|it| it.code), Some(*code), "{text}");
+        assert_eq!(codes(&explain(text)), [*code], "{text}");
+    }
+    assert_eq!(MACHINE.len(), entra::machine::ROWS.len());
+    assert_eq!(for_managed_identity("invalid_request: something new"), None);
 }
 
 #[test]

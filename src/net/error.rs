@@ -95,6 +95,13 @@ pub enum Trouble {
 impl DialError {
     /// What to do, in words for the log.
     pub fn remedy(&self) -> Option<String> {
+        if self.leg == Leg::Machine {
+            return Some(
+                "this machine has no managed identity endpoint: run mailwicket on an Azure machine or \
+                 service with a managed identity, let it reach 169.254.169.254, or use another grant"
+                    .to_owned(),
+            );
+        }
         let remedy = match &self.trouble {
             Trouble::Resolve { .. } => {
                 "check the name and this machine's DNS; inside a network that resolves nothing outside, \

@@ -20,9 +20,9 @@ pub(super) const ROWS: &[Row] = &[
     row(
         &[7_000_218],
         "AADSTS7000218",
-        "The app is confidential, but no secret was sent.",
-        "Set client_secret; or, with grant = \"password\", switch on \"Allow public client \
-         flows\" in the app registration.",
+        "The app is confidential, but neither secret nor certificate was sent.",
+        "Set client_secret or certificate; or, where a user signs in, switch on \"Allow public \
+         client flows\" in the app registration.",
     ),
     row(
         &[700_025],
@@ -40,14 +40,29 @@ pub(super) const ROWS: &[Row] = &[
     row(
         &[700_027, 50_012],
         "AADSTS700027/50012",
-        "The signed assertion was not accepted: wrong certificate, wrong key or wrong clock.",
-        "Upload the certificate to the app registration; check the key and this machine's clock.",
+        "The signed assertion was not accepted: its certificate is not the app's, or has ended.",
+        "Upload the certificate, without its key, under Certificates & secrets of the app \
+         registration; check client_id.",
     ),
     row(
         &[700_024],
         "AADSTS700024",
         "The signed assertion is outside its time of validity.",
-        "Correct this machine's clock.",
+        "Correct this machine's clock. With workload_identity: the token file is old; look at what \
+         renews it.",
+    ),
+    row(
+        &[700_021],
+        "AADSTS700021",
+        "The signed assertion names another app than the request.",
+        "With workload_identity: set client_id to the app that the token file is for.",
+    ),
+    row(
+        &[700_023],
+        "AADSTS700023",
+        "The signed assertion was made for another endpoint.",
+        "Check authority and tenant; with workload_identity the token's audience must be \
+         api://AzureADTokenExchange.",
     ),
     row(
         &[700_030],

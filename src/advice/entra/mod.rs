@@ -4,6 +4,7 @@
 //! observed. Microsoft warns that numbers and texts may change.
 
 mod apps;
+pub(super) mod machine;
 mod users;
 
 use super::Advice;

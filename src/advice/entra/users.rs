@@ -27,27 +27,30 @@ pub(super) const ROWS: &[Row] = &[
         &[50_056],
         "AADSTS50056",
         "The user has no password at Microsoft: a federated or passwordless account.",
-        "Use grant = \"client_credentials\", or an account that has a password in the cloud.",
+        "Use grant = \"authorization_code\" or \"device_code\", where a person signs in once, or \
+         \"client_credentials\".",
     ),
     row(&[50_057], "AADSTS50057", "The account is disabled.", "Have the administrator enable it."),
     row(
         &[50_076],
         "AADSTS50076",
         "The account needs multi-factor authentication, which a password alone cannot give.",
-        "Use grant = \"client_credentials\", or exclude this account from the policy by \
-         Conditional Access.",
+        "Use grant = \"authorization_code\" or \"device_code\", where a person signs in once, or \
+         \"client_credentials\"; or exclude this account from the policy.",
     ),
     row(
         &[50_079],
         "AADSTS50079",
         "The account has to register for multi-factor authentication.",
-        "Use grant = \"client_credentials\", or exclude this account from the policy.",
+        "Use grant = \"authorization_code\" or \"device_code\", where a person signs in once, or \
+         \"client_credentials\"; or exclude this account from the policy.",
     ),
     row(
         &[50_072, 50_074, 50_078],
         "AADSTS50072/50074/50078",
         "The account's multi-factor authentication is missing, not passed or has expired.",
-        "Use grant = \"client_credentials\", or exclude this account from the policy.",
+        "Use grant = \"authorization_code\" or \"device_code\", where a person signs in once, or \
+         \"client_credentials\"; or exclude this account from the policy.",
     ),
     row(
         &[50_105],
@@ -67,13 +70,14 @@ pub(super) const ROWS: &[Row] = &[
         "AADSTS50158",
         "The account needs an external challenge: another provider's multi-factor, or terms of \
          use.",
-        "Use grant = \"client_credentials\", or exclude this account from the policy.",
+        "Use grant = \"authorization_code\" or \"device_code\", where a person signs in once, or \
+         \"client_credentials\"; or exclude this account from the policy.",
     ),
     row(
         &[50_173],
         "AADSTS50173",
         "The sign-in was revoked, as after a change of password.",
-        "Sign in again; grant = \"client_credentials\" avoids it.",
+        "Sign in again with mailwicket sign-in; grant = \"client_credentials\" never needs it.",
     ),
     row(
         &[50_196],
@@ -113,7 +117,12 @@ pub(super) const ROWS: &[Row] = &[
         "Use grant = \"client_credentials\", or replace security defaults by Conditional Access \
          with an exception.",
     ),
-    row(&[54_005], "AADSTS54005", "The sign-in code was used before.", "Sign in again."),
+    row(
+        &[54_005],
+        "AADSTS54005",
+        "The sign-in code was used before.",
+        "Sign in again with mailwicket sign-in.",
+    ),
     row(
         &[65_001],
         "AADSTS65001",
@@ -146,18 +155,23 @@ pub(super) const ROWS: &[Row] = &[
         "Add the permission of Office 365 Exchange Online in the app registration and grant admin \
          consent.",
     ),
-    row(&[70_000], "AADSTS70000", "The refresh token is malformed or unknown.", "Sign in again."),
+    row(
+        &[70_000],
+        "AADSTS70000",
+        "The refresh token is malformed or unknown.",
+        "Sign in again with mailwicket sign-in.",
+    ),
     row(
         &[70_008],
         "AADSTS70008",
         "The code or refresh token has expired or was revoked.",
-        "Sign in again; grant = \"client_credentials\" avoids it.",
+        "Sign in again with mailwicket sign-in; grant = \"client_credentials\" never needs it.",
     ),
     row(
         &[700_082],
         "AADSTS700082",
         "The refresh token was not used for 90 days.",
-        "Sign in again; grant = \"client_credentials\" avoids it.",
+        "Sign in again with mailwicket sign-in; grant = \"client_credentials\" never needs it.",
     ),
     row(
         &[700_084],
@@ -170,12 +184,12 @@ pub(super) const ROWS: &[Row] = &[
         &[70_043],
         "AADSTS70043",
         "A policy on sign-in frequency has ended the sign-in.",
-        "Sign in again, or exclude the account from the policy.",
+        "Sign in again with mailwicket sign-in, or exclude the account from the policy.",
     ),
     row(
         &[700_003],
         "AADSTS700003",
         "The device of the sign-in is not known any more.",
-        "Sign in again; have the administrator check the device.",
+        "Sign in again with mailwicket sign-in; have the administrator check the device.",
     ),
 ];
