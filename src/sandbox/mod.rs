@@ -102,6 +102,7 @@ pub struct Sandbox {
     imap: SocketAddr,
     pop3: SocketAddr,
     proxy: SocketAddr,
+    machine: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -119,6 +120,7 @@ impl Sandbox {
         let imap_listener = TcpListener::bind((options.bind_ip, options.imap_port)).await?;
         let pop3_listener = TcpListener::bind((options.bind_ip, options.pop3_port)).await?;
         let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
+        let machine_listener = TcpListener::bind((options.bind_ip, 0)).await?;
         let sandbox = Self {
             world: options.world,
             authority,
@@ -127,6 +129,7 @@ impl Sandbox {
             imap: imap_listener.local_addr()?,
             pop3: pop3_listener.local_addr()?,
             proxy: proxy_listener.local_addr()?,
+            machine: machine_listener.local_addr()?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -146,6 +149,8 @@ impl Sandbox {
 
         let entra = Arc::new(entra::Endpoint::new(sandbox.world.clone(), acceptor.clone()));
         sandbox.serve(entra_listener, move |stream, _| Arc::clone(&entra).serve(stream));
+        let machine = Arc::new(entra::machine::Endpoint::new(sandbox.world.clone()));
+        sandbox.serve(machine_listener, move |stream, _| Arc::clone(&machine).serve(stream));
         let (world, profile) = (&sandbox.world, options.profile);
         let smtp = Arc::new(smtp::Server::new(world.clone(), acceptor.clone(), profile));
         sandbox.serve(smtp_listener, move |stream, peer| Arc::clone(&smtp).serve(stream, peer));
@@ -184,6 +189,13 @@ impl Sandbox {
     /// the ports 587, 993 and 995, which lead into the sandbox.
     pub fn proxy(&self) -> SocketAddr {
         self.proxy
+    }
+
+    /// Where the machine's managed identity endpoint listens, as a base URL of plain HTTP: the
+    /// instance metadata service, and App Service's endpoint at `/msi/token`, which wants
+    /// [`world::contoso::IDENTITY_HEADER`].
+    pub fn machine(&self) -> String {
+        format!("http://{}", self.machine)
     }
 
     /// The certificate to trust, as PEM.

@@ -19,9 +19,11 @@ impl Moment {
         Self(then.unwrap_or(now))
     }
 
-    #[cfg(test)]
-    pub(super) fn at(unix: u64) -> Self {
-        Self(SystemTime::UNIX_EPOCH + Duration::from_secs(unix))
+    /// So many seconds since 1970.
+    pub(super) fn of_unix(seconds: u64) -> Self {
+        // The year 9999 is the last that can be spelt.
+        let since = Duration::from_secs(seconds.min(253_402_300_799));
+        Self(SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
     /// Seconds since 1970.
@@ -81,11 +83,11 @@ mod tests {
 
     #[test]
     fn a_moment_is_spelt_as_each_server_does() {
-        let moment = Moment::at(1_728_600_595);
+        let moment = Moment::of_unix(1_728_600_595);
         assert_eq!(moment.banner(), "Thu, 10 Oct 2024 22:49:55 +0000");
         assert_eq!(moment.iso(), "2024-10-10T22:49:55.000Z");
         assert_eq!(moment.entra(), "2024-10-10 22:49:55Z");
-        assert_eq!(Moment::at(1_667_988_581).banner(), "Wed, 9 Nov 2022 10:09:41 +0000");
+        assert_eq!(Moment::of_unix(1_667_988_581).banner(), "Wed, 9 Nov 2022 10:09:41 +0000");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod canary;
 mod caught;
 mod floors;
+mod grants;
 mod imap;
 mod imap_differential;
 mod pop3;

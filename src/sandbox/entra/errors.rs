@@ -42,7 +42,12 @@ impl Refusal {
     }
 }
 
-fn refuse(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Refusal {
+pub(super) fn refuse(
+    status: u16,
+    error: &'static str,
+    code: u32,
+    text: impl Into<String>,
+) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     Refusal { status, error, code, text: text.into(), suberror: None, retry_after: None }
 }
@@ -141,12 +146,6 @@ pub(super) fn expired_secret(client_id: &str) -> Refusal {
         shown(client_id)
     );
     refuse(401, "invalid_client", 7_000_222, text)
-}
-
-pub(super) fn assertion_unknown() -> Refusal {
-    let text = "The certificate with identifier used to sign the client assertion is not \
-                registered on application. [Reason - The key was not found.]";
-    refuse(401, "invalid_client", 700_027, text)
 }
 
 pub(super) fn app_disabled(client_id: &str, name: &str) -> Refusal {
@@ -369,6 +368,6 @@ pub(super) fn loop_detected() -> Refusal {
 }
 
 /// Untrusted text as it may stand in a description: bounded and printable.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }

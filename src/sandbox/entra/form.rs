@@ -34,7 +34,12 @@ impl Form {
         let shown = self.0.iter().map(|(name, value)| match name.as_str() {
             "client_secret" | "password" => format!("{name}=<password>"),
             "client_assertion" | "refresh_token" => format!("{name}=<token>"),
-            "client_id" | "grant_type" | "scope" | "username" => {
+            "client_assertion_type"
+            | "client_id"
+            | "grant_type"
+            | "resource"
+            | "scope"
+            | "username" => {
                 format!("{name}={}", value.chars().filter(|c| !c.is_control()).collect::<String>())
             }
             _ => format!("{name}=..."),

@@ -1,17 +1,18 @@
 //! Which token a request gets, or why none: the checks in Entra's order.
 
+use serde_json::json;
+
+use crate::sandbox::entra::assertion::Presented;
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::Form;
 use crate::sandbox::entra::jwt::{self, Claims, Renewal};
-use crate::sandbox::entra::{authorize, device};
+use crate::sandbox::entra::scope;
+pub(super) use crate::sandbox::entra::scope::Wanted;
+pub(super) use crate::sandbox::entra::users::check_existence;
+use crate::sandbox::entra::users::{check_password, check_standing};
+use crate::sandbox::entra::{assertion, authorize, device};
 use crate::sandbox::moment::{Moment, guid, random_hex};
-use crate::sandbox::world::{App, Directory, Standing, Tuning, User, World};
-
-/// The resources that have a service principal in every tenant.
-const RESOURCES: [&str; 3] =
-    ["https://outlook.office365.com", "https://outlook.office.com", "https://graph.microsoft.com"];
-/// Scopes of `OpenID` Connect, which belong to no resource.
-const OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+use crate::sandbox::world::{App, Directory, Managed, Tuning, User, World};
 
 /// A token response.
 pub(super) struct Issued {
@@ -35,7 +36,8 @@ pub(super) fn issue(
     let grant = form.value("grant_type").ok_or_else(|| errors::missing_parameter("grant_type"))?;
     let tuning = world.tuning();
     let authority = world.authority();
-    let request = Request { form, now, key: world.key(), tuning: &tuning, authority: &authority };
+    let request =
+        Request { world, form, now, key: world.key(), tuning: &tuning, authority: &authority };
     world.people_and_sign_ins(|directory, sign_ins| match grant {
         "client_credentials" => request.client_credentials(directory, tenant),
         "password" => request.password(directory, tenant),
@@ -46,7 +48,46 @@ pub(super) fn issue(
     })
 }
 
+/// A token for one of the machine's managed identities: the one of this id, or its own.
+pub(super) fn for_machine(
+    world: &World,
+    client_id: Option<&str>,
+    resource: &str,
+    now: Moment,
+) -> Result<(String, Issued), NoIdentity> {
+    let (tuning, authority) = (world.tuning(), world.authority());
+    let form = Form::default();
+    let request = Request {
+        world,
+        form: &form,
+        now,
+        key: world.key(),
+        tuning: &tuning,
+        authority: &authority,
+    };
+    world.directory(|directory| {
+        let app = directory.apps.iter().find(|app| match client_id {
+            Some(id) => app.managed.is_some() && app.client_id.eq_ignore_ascii_case(id),
+            None => app.managed == Some(Managed::System),
+        });
+        let app = app.ok_or(NoIdentity::Unknown)?;
+        if !scope::is_known(resource) {
+            return Err(NoIdentity::Resource(app.tenant.clone()));
+        }
+        Ok((app.client_id.clone(), request.as_app(app, resource.to_owned())))
+    })
+}
+
+/// Why the machine gets no token.
+pub(super) enum NoIdentity {
+    /// It has no such identity.
+    Unknown,
+    /// The tenant of this id knows no such resource.
+    Resource(String),
+}
+
 pub(super) struct Request<'a> {
+    world: &'a World,
     form: &'a Form,
     pub(super) now: Moment,
     pub(super) key: &'a [u8; 32],
@@ -67,13 +108,17 @@ impl Request<'_> {
         if wanted.permissions != [".default"] {
             return Err(errors::not_default_scope(scope));
         }
+        Ok(self.as_app(app, wanted.resource))
+    }
+
+    fn as_app(&self, app: &App, resource: String) -> Issued {
         let claims = Claims {
-            roles: if exchange(&wanted.resource) { app.roles.clone() } else { vec![] },
+            roles: if scope::is_exchange(&resource) { app.roles.clone() } else { vec![] },
             idtyp: "app".to_owned(),
             oid: app.object_id.clone(),
-            ..self.claims(app, wanted.resource)
+            ..self.claims(app, resource)
         };
-        Ok(self.issued(claims, None, None))
+        self.issued(claims, None, None)
     }
 
     fn password(&self, directory: &mut Directory, tenant: &str) -> Result<Issued, Refusal> {
@@ -142,8 +187,14 @@ impl Request<'_> {
             (true, _) if !nothing => return Err(errors::public_with_secret()),
             (true, _) => {}
             (false, _) if nothing => return Err(errors::no_credential()),
-            // No certificate is registered in the sandbox.
-            (false, None) => return Err(errors::assertion_unknown()),
+            (false, None) => {
+                if field("client_assertion_type") != Some(assertion::TYPE) {
+                    return Err(errors::missing_parameter("client_assertion_type"));
+                }
+                let assertion = assertion.unwrap_or_default();
+                let (world, now, authority) = (self.world, self.now, self.authority);
+                Presented { world, directory, app, assertion, now, authority }.check()?;
+            }
             (false, Some(secret)) => match app.secrets.iter().find(|known| known.value == secret) {
                 None => return Err(errors::wrong_secret(client_id)),
                 Some(known) if known.expired => return Err(errors::expired_secret(client_id)),
@@ -233,55 +284,6 @@ impl Request<'_> {
     }
 }
 
-pub(super) struct Wanted {
-    resource: String,
-    permissions: Vec<String>,
-    offline: bool,
-    pub(super) openid: bool,
-    pub(super) profile: bool,
-}
-
-impl Wanted {
-    /// Reads a scope: permissions of one resource, and those of `OpenID`.
-    pub(super) fn read(scope: &str, tenant: &str) -> Result<Self, Refusal> {
-        let mut wanted = Self {
-            resource: String::new(),
-            permissions: vec![],
-            offline: false,
-            openid: false,
-            profile: false,
-        };
-        for part in scope.split_ascii_whitespace() {
-            if OPENID.contains(&part) {
-                wanted.offline |= part == "offline_access";
-                wanted.openid |= part == "openid";
-                wanted.profile |= part == "profile";
-                continue;
-            }
-            // `https://host//.default` keeps the slash that belongs to the resource.
-            let Some((resource, permission)) = part.rsplit_once('/') else {
-                return Err(errors::scope_invalid(scope));
-            };
-            if !resource.contains("://") || permission.is_empty() {
-                return Err(errors::scope_invalid(scope));
-            }
-            if !wanted.resource.is_empty() && wanted.resource != resource {
-                return Err(errors::several_resources(scope));
-            }
-            resource.clone_into(&mut wanted.resource);
-            wanted.permissions.push(permission.to_owned());
-        }
-        if wanted.permissions.is_empty() {
-            return Err(errors::scope_invalid(scope));
-        }
-        let bare = wanted.resource.trim_end_matches('/');
-        if !RESOURCES.contains(&bare) {
-            return Err(errors::resource_unknown(&wanted.resource, tenant));
-        }
-        Ok(wanted)
-    }
-}
-
 /// The tenant of a delegated request; on `organizations` the user name leads to it.
 pub(super) fn users_tenant(
     directory: &Directory,
@@ -295,46 +297,6 @@ pub(super) fn users_tenant(
     found.ok_or_else(|| match upn {
         "" => errors::renewal_malformed(),
         _ => errors::user_unknown(upn, tenant),
-    })
-}
-
-fn check_password(user: &mut User, password: &str, lockout_after: u32) -> Result<(), Refusal> {
-    match user.standing {
-        Standing::Disabled => return Err(errors::user_disabled()),
-        Standing::Locked => return Err(errors::locked()),
-        Standing::Federated => return Err(errors::federated()),
-        _ => {}
-    }
-    if user.password != password {
-        user.failures = user.failures.saturating_add(1);
-        if user.failures >= lockout_after {
-            user.standing = Standing::Locked;
-        }
-        return Err(errors::wrong_password());
-    }
-    user.failures = 0;
-    check_standing(user)
-}
-
-/// What bars even a sign-in on a page.
-pub(super) fn check_existence(user: &User) -> Result<(), Refusal> {
-    match user.standing {
-        Standing::Disabled => Err(errors::user_disabled()),
-        Standing::Locked => Err(errors::locked()),
-        _ => Ok(()),
-    }
-}
-
-fn check_standing(user: &User) -> Result<(), Refusal> {
-    Err(match user.standing {
-        // A federated user signs in elsewhere and then holds refresh tokens like anyone.
-        Standing::Fine | Standing::Federated => return Ok(()),
-        Standing::Disabled => errors::user_disabled(),
-        Standing::Locked => errors::locked(),
-        Standing::PasswordExpired => errors::password_expired(),
-        Standing::MfaRequired => errors::mfa_required(),
-        Standing::MfaEnrolment => errors::mfa_enrolment(),
-        Standing::Blocked => errors::access_blocked(),
     })
 }
 
@@ -359,10 +321,6 @@ pub(super) fn is_shared_endpoint(tenant: &str) -> bool {
 
 fn is_one_of(tenant: &str, names: &[&str]) -> bool {
     names.iter().any(|name| name.eq_ignore_ascii_case(tenant))
-}
-
-fn exchange(resource: &str) -> bool {
-    resource.contains("outlook.office")
 }
 
 /// A random number from `low` to `high`.

@@ -4,13 +4,17 @@
 //! Answered in the JSON shapes and with the headers of the real one. The decisions are in
 //! [`grants`], [`device`] and [`authorize`], the words in [`errors`].
 
+mod assertion;
 mod authorize;
 mod device;
 mod errors;
 mod form;
 mod grants;
 pub(super) mod jwt;
+pub(super) mod machine;
+mod scope;
 mod signed_in;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -78,17 +82,14 @@ impl Endpoint {
         if let Some(tenant) = of_tenant(&path, "devicecode") {
             return Ok(self.device_code(tenant, &head, body).await);
         }
-        let tenant =
-            path.strip_prefix('/').and_then(|path| path.strip_suffix("/oauth2/v2.0/token"));
-        let Some(tenant) = tenant.filter(|tenant| !tenant.is_empty() && !tenant.contains('/'))
-        else {
+        let of_v1 = of_tenant_v1(&path);
+        let Some(tenant) = of_tenant(&path, "token").or(of_v1) else {
             self.world.say(Speaker::TokenClient, format!("{} (unknown path)", head.method));
             return Ok(self.page(StatusCode::NOT_FOUND, "Not Found"));
         };
         if head.method != Method::POST {
             let refusal = errors::only_post(head.method.as_str());
-            self.world
-                .say(Speaker::TokenClient, format!("{} /{tenant}/oauth2/v2.0/token", head.method));
+            self.world.say(Speaker::TokenClient, format!("{} {path}", head.method));
             return Ok(self.refused(&refusal, &head.headers));
         }
         let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
@@ -100,7 +101,7 @@ impl Endpoint {
             *counters.token_requests.entry(known_grant(grant).to_owned()).or_default() += 1;
         });
         let said = form.as_ref().map_or_else(|| "(malformed)".to_owned(), Form::masked);
-        self.world.say(Speaker::TokenClient, format!("POST /{tenant}/oauth2/v2.0/token {said}"));
+        self.world.say(Speaker::TokenClient, format!("POST {path} {said}"));
 
         let fault = self.world.strike(|fault| match fault {
             Fault::Token(fault) => Some(fault.clone()),
@@ -131,9 +132,11 @@ impl Endpoint {
         }
         let tenant = form::decode(tenant.as_bytes()).unwrap_or_default();
         let now = Moment::now(self.world.tuning().clock_offset);
-        let issued = form
-            .ok_or_else(errors::malformed)
-            .and_then(|form| grants::issue(&self.world, &tenant, &form, now));
+        let form = form.ok_or_else(errors::malformed);
+        let form = if of_v1.is_some() { form.and_then(scope_of_resource) } else { form };
+        let issued = form.and_then(|form| grants::issue(&self.world, &tenant, &form, now));
+        // v1.0 writes all numbers as strings.
+        let fault = fault.or(of_v1.map(|_| TokenFault::NumbersAsStrings));
         Ok(match issued {
             Ok(issued) => self.granted(&issued, fault.as_ref(), &head.headers),
             Err(refusal) => self.refused(&refusal, &head.headers),
@@ -241,6 +244,21 @@ fn read_form(headers: &HeaderMap, body: &[u8]) -> Option<Form> {
 fn of_tenant<'a>(path: &'a str, endpoint: &str) -> Option<&'a str> {
     let tenant = path.strip_prefix('/')?.strip_suffix(endpoint)?.strip_suffix("/oauth2/v2.0/")?;
     (!tenant.is_empty() && !tenant.contains('/')).then_some(tenant)
+}
+
+/// The tenant in `/{tenant}/oauth2/token`, the endpoint of version 1.0.
+fn of_tenant_v1(path: &str) -> Option<&str> {
+    let tenant = path.strip_prefix('/')?.strip_suffix("/oauth2/token")?;
+    (!tenant.is_empty() && !tenant.contains('/')).then_some(tenant)
+}
+
+/// Version 1.0 is asked for a resource, grants all that was consented to, and always gives a
+/// refresh token.
+fn scope_of_resource(mut form: Form) -> Result<Form, Refusal> {
+    let resource = form.value("resource").ok_or_else(|| errors::missing_parameter("resource"))?;
+    let scope = format!("{resource}/.default offline_access");
+    form.insert("scope", scope);
+    Ok(form)
 }
 
 /// Counts must not grow with every name that a client makes up.

@@ -96,7 +96,18 @@ async fn every_refusal_has_its_status_error_and_code() {
         ),
         (t, app(&[(&secret, "")]), 401, "invalid_client", 7_000_218),
         (t, app(&[(APP_SECRET, "")]), 401, "invalid_client", 7_000_218),
-        (t, app(&[("client_secret", "client_assertion")]), 401, "invalid_client", 700_027),
+        (t, app(&[("client_secret", "client_assertion")]), 400, "invalid_request", 900_144),
+        (
+            t,
+            app(&[(
+                "client_secret",
+                "client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer\
+                 &client_assertion",
+            )]),
+            401,
+            "invalid_client",
+            700_027,
+        ),
         (t, app(&[(APP_ID, PUBLIC_APP_ID)]), 401, "invalid_client", 700_025),
         (t, app(&[(APP_ID, "nobody")]), 400, "unauthorized_client", 700_016),
         (t, app(&[(APP_ID, "0ff")]), 401, "unauthorized_client", 7_000_112),
@@ -147,7 +158,7 @@ async fn every_refusal_has_its_status_error_and_code() {
             70_000,
         ),
     ];
-    assert_eq!(rows.len(), 36);
+    assert_eq!(rows.len(), 37);
     for (tenant, form, status, error, code) in rows {
         let answer = post(&sandbox, tenant, "", &form).await.unwrap();
         let json = answer.json();
@@ -179,7 +190,8 @@ async fn the_request_itself_is_judged_as_entra_does() {
     let answer = http(&sandbox, get).await.unwrap();
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, OPTIONS")));
     assert_eq!(answer.json()["error_codes"], serde_json::json!([900_561]));
-    let lost = "POST /x/oauth2/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned();
+    let lost =
+        "POST /x/oauth2/v3.0/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned();
     assert_eq!(http(&sandbox, lost).await.unwrap().status, 404);
     let as_json = "Content-Type: application/json\r\n";
     let answer = post(&sandbox, TENANT_DOMAIN, as_json, &app_form()).await.unwrap();

@@ -1,7 +1,7 @@
 //! The tenant that the sandbox starts with.
 
 use crate::sandbox::world::directory::{
-    App, AppSecret, Directory, Mailbox, Standing, Tenant, User,
+    App, AppSecret, Directory, Mailbox, Managed, Standing, Tenant, User,
 };
 
 /// The directory id of contoso.
@@ -22,6 +22,12 @@ pub const APP_ROLES: [&str; 3] = ["SMTP.SendAsApp", "IMAP.AccessAsApp", "POP.Acc
 pub const SCOPES: [&str; 3] = ["SMTP.Send", "IMAP.AccessAsUser.All", "POP.AccessAsUser.All"];
 /// The shared mailbox: no user of its own; the app and `erp` have `FullAccess`.
 pub const SHARED_MAILBOX: &str = "info@contoso.com";
+/// The machine's own managed identity, which may do what the confidential app may.
+pub const MANAGED_ID: &str = "e7a1b2c3-4d5e-4f60-8172-93a4b5c6d7e8";
+/// The object id of its service principal.
+pub const MANAGED_OBJECT_ID: &str = "3c9d8e7f-6a5b-4c4d-b3e2-f1a0b9c8d7e6";
+/// What `IDENTITY_HEADER` is, where the machine plays App Service.
+pub const IDENTITY_HEADER: &str = "SBX-853B9A84-5BFA-4B22-A3F3-0B9A43D9AD8A";
 /// The password of every user whose line below names no other.
 pub const PASSWORD: &str = "Sandbox-Passw0rd!";
 
@@ -53,7 +59,11 @@ pub(super) fn directory() -> Directory {
     let mailbox = |name: &str| Mailbox {
         address: upn(name),
         smtp_auth_disabled: (name == "disabled").then_some(true),
-        full_access: if name == "norights" { vec![] } else { vec![APP_OBJECT_ID.to_owned()] },
+        full_access: if name == "norights" {
+            vec![]
+        } else {
+            vec![APP_OBJECT_ID.to_owned(), MANAGED_OBJECT_ID.to_owned()]
+        },
         send_as: if name == "erp" { vec![upn("invoices")] } else { vec![] },
         access_blocked: name == "blocked",
         imap_disabled: name == "smtponly",
@@ -105,6 +115,16 @@ pub(super) fn directory() -> Directory {
                 public: true,
                 scopes: SCOPES.map(str::to_owned).to_vec(),
                 redirect_uris: vec!["http://localhost".to_owned()],
+                ..App::default()
+            },
+            App {
+                tenant: TENANT_ID.to_owned(),
+                client_id: MANAGED_ID.to_owned(),
+                object_id: MANAGED_OBJECT_ID.to_owned(),
+                name: "Contoso mail machine".to_owned(),
+                managed: Some(Managed::System),
+                roles: APP_ROLES.map(str::to_owned).to_vec(),
+                known_to_exchange: true,
                 ..App::default()
             },
         ],

@@ -2,6 +2,8 @@
 //!
 //! The secrets in here open nothing but the sandbox.
 
+pub use crate::sandbox::world::federated::Federated;
+
 /// Everything that Entra and Exchange look up.
 #[derive(Clone, Default)]
 pub struct Directory {
@@ -43,6 +45,12 @@ pub struct App {
     pub public: bool,
     /// Its client secrets.
     pub secrets: Vec<AppSecret>,
+    /// Its certificates, in DER form, whose keys sign assertions (RSA only).
+    pub certificates: Vec<Vec<u8>>,
+    /// Its federated credentials: whose tokens are assertions.
+    pub federated: Vec<Federated>,
+    /// Whether it is a managed identity, which has no credential and is asked for at the machine.
+    pub managed: Option<Managed>,
     /// Granted application permissions, such as `SMTP.SendAsApp`.
     pub roles: Vec<String>,
     /// Consented delegated permissions, such as `SMTP.Send`.
@@ -55,6 +63,15 @@ pub struct App {
     pub known_to_exchange: bool,
     /// Mailboxes allowed by RBAC for Applications, which puts no role into the token.
     pub rbac_mailboxes: Vec<String>,
+}
+
+/// Which of the machine's managed identities it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Managed {
+    /// The machine's own, which is meant where a request names none.
+    System,
+    /// One that is assigned to the machine, and meant where a request names its id.
+    User,
 }
 
 /// A client secret.

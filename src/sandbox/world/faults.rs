@@ -16,6 +16,23 @@ pub enum Fault {
     Pop3(Pop3Fault),
     /// The proxy misbehaves.
     Proxy(ProxyFault),
+    /// The machine's managed identity endpoint misbehaves.
+    Machine(MachineFault),
+}
+
+/// Faults of the managed identity endpoint; each strike is one request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MachineFault {
+    /// 404: the endpoint is being updated.
+    Updating,
+    /// 410: the same, for up to 70 seconds.
+    Gone,
+    /// 429.
+    Throttled,
+    /// 500 in the endpoint's JSON shape.
+    ServerError,
+    /// The request is read and never answered.
+    Hang,
 }
 
 /// Faults of the token endpoint; each strike is one request.
@@ -195,6 +212,12 @@ impl From<ImapFault> for Fault {
 impl From<Pop3Fault> for Fault {
     fn from(fault: Pop3Fault) -> Self {
         Self::Pop3(fault)
+    }
+}
+
+impl From<MachineFault> for Fault {
+    fn from(fault: MachineFault) -> Self {
+        Self::Machine(fault)
     }
 }
 

@@ -6,12 +6,13 @@
 pub mod contoso;
 mod directory;
 mod faults;
+mod federated;
 mod mailboxes;
 mod records;
 pub(super) mod sign_ins;
 mod store;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,11 +20,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use crate::sandbox::world::directory::{
-    App, AppSecret, Directory, Mailbox, Standing, Tenant, User,
+    App, AppSecret, Directory, Federated, Mailbox, Managed, Standing, Tenant, User,
 };
 use crate::sandbox::world::faults::Armed;
 pub use crate::sandbox::world::faults::{
-    Fault, ImapFault, Pop3Fault, ProxyFault, SmtpFault, TokenFault,
+    Fault, ImapFault, MachineFault, Pop3Fault, ProxyFault, SmtpFault, TokenFault,
 };
 pub use crate::sandbox::world::mailboxes::ImapEnd;
 pub use crate::sandbox::world::records::{Connect, Counters, Line, Message, Speaker};
@@ -33,6 +34,8 @@ use crate::sandbox::world::sign_ins::{DeviceState, SignIns};
 
 /// The transcript keeps this many lines, so that a demo left alone for weeks stays small.
 const TRANSCRIPT_LINES: usize = 10_000;
+/// So many ids of assertions are remembered.
+const ASSERTIONS_KEPT: usize = 10_000;
 
 /// The shared state of a sandbox; cloning gives another handle to the same state.
 #[derive(Clone)]
@@ -42,6 +45,9 @@ struct Inner {
     state: Mutex<State>,
     /// Signs tokens; drawn at start, so that no token outlives its sandbox.
     key: [u8; 32],
+    /// The ids of assertions that were used; behind a lock of its own, for it is asked while the
+    /// directory is held.
+    assertions: Mutex<VecDeque<String>>,
     changed: Notify,
     mail_news: watch::Sender<()>,
     imap_end: watch::Sender<Option<ImapEnd>>,
@@ -153,6 +159,7 @@ impl World {
                 sign_ins: SignIns::default(),
             }),
             key,
+            assertions: Mutex::default(),
             changed: Notify::new(),
             mail_news: watch::Sender::new(()),
             imap_end: watch::Sender::new(None),
@@ -294,6 +301,19 @@ impl World {
     ) -> T {
         let state = &mut *self.state();
         with(&mut state.directory, &mut state.sign_ins)
+    }
+
+    /// Whether an assertion with this id comes for the first time.
+    pub(super) fn is_first_use(&self, id: &str) -> bool {
+        let mut used = self.0.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.iter().any(|known| known == id) {
+            return false;
+        }
+        used.push_back(id.to_owned());
+        if used.len() > ASSERTIONS_KEPT {
+            used.pop_front();
+        }
+        true
     }
 
     pub(super) fn authority(&self) -> String {

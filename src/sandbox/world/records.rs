@@ -41,6 +41,8 @@ pub struct Connect {
 pub struct Counters {
     /// Requests to the token endpoint by `grant_type`; the empty name where there was none.
     pub token_requests: BTreeMap<String, u32>,
+    /// Requests to the machine's managed identity endpoint.
+    pub machine_requests: u32,
     /// Tokens issued.
     pub tokens_issued: u32,
     /// Connections to the submission server.
@@ -118,6 +120,10 @@ pub enum Speaker {
     ProxyClient,
     /// The proxy.
     Proxy,
+    /// The client of the machine's managed identity endpoint.
+    MachineClient,
+    /// The managed identity endpoint.
+    Machine,
 }
 
 impl fmt::Display for Speaker {
@@ -130,6 +136,8 @@ impl fmt::Display for Speaker {
             Self::Exchange => "Exchange",
             Self::ProxyClient => "to proxy",
             Self::Proxy => "proxy",
+            Self::MachineClient => "to machine",
+            Self::Machine => "machine",
         })
     }
 }

@@ -55,11 +55,11 @@ pub(super) async fn foreign(token_file: &Path) -> Result<SecretString, TokenErro
     blocking(move || {
         let bytes = certificate::load(&path)?;
         let token = bytes.trim_ascii();
-        let dots = token.iter().filter(|octet| **octet == b'.').count();
+        let parts = token.split(|octet| *octet == b'.').count();
         // Three parts in base64url (RFC 7519 section 3.1).
         let part = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.=".contains(octet);
         match std::str::from_utf8(token) {
-            Ok(token) if dots == 2 && token.bytes().all(|octet| part(&octet)) => Ok(token.into()),
+            Ok(token) if parts == 3 && token.bytes().all(|octet| part(&octet)) => Ok(token.into()),
             _ if token.is_empty() => Err(unusable(
                 &path,
                 "the federated token file is empty",
