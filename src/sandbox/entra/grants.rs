@@ -1,7 +1,5 @@
 //! Which token a request gets, or why none: the checks in Entra's order.
 
-use serde_json::json;
-
 use crate::sandbox::entra::assertion::Presented;
 use crate::sandbox::entra::errors::{self, Refusal};
 use crate::sandbox::entra::form::Form;
