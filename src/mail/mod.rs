@@ -67,16 +67,36 @@ impl<T: fmt::Debug, F: fmt::Debug> fmt::Debug for Step<T, F> {
     }
 }
 
-/// The credentials that a legacy client gave.
+/// What a legacy client logs in with.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The user name as typed; holds no ^A, CR, LF or NUL.
-    pub user: String,
-    /// The password as typed.
-    pub password: SecretString,
+    /// Who it says it is, and what should prove it.
+    pub credentials: Credentials,
     /// How the client named itself, where it was a valid domain or address literal
     /// (SMTP EHLO, RFC 5321 section 4.1.1.1).
     pub client_name: Option<String>,
+}
+
+/// The credentials that a client gave. User names are as typed and hold no ^A, CR, LF or NUL;
+/// `Debug` shows neither password nor token.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A user name and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password as typed.
+        password: SecretString,
+    },
+    /// A user name and an access token that the client got for itself (XOAUTH2, OAUTHBEARER).
+    Token {
+        /// The user, or whose mailbox is meant.
+        user: String,
+        /// The token; of the characters of a bearer token (RFC 6750 section 2.1) only.
+        token: SecretString,
+    },
+    /// None were asked for: where the client comes from says who it is.
+    Unasked,
 }
 
 /// Why a login or a session is refused, in the words that the client is given.

@@ -1,5 +1,5 @@
-//! SASL mechanisms as pure functions: PLAIN and LOGIN as the server reads them, XOAUTH2 as the
-//! client writes it.
+//! SASL mechanisms as pure functions: PLAIN, LOGIN, XOAUTH2 and OAUTHBEARER as the server reads
+//! them, XOAUTH2 as the client writes it.
 //!
 //! Base64 is part of each protocol's profile, so it is done here once for all three. Must never
 //! know which protocol carries it.
@@ -18,6 +18,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// ^A: what separates the fields of XOAUTH2 and OAUTHBEARER.
+const SEPARATOR: u8 = 1;
+
 /// Why credentials cannot be used.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub(super) enum BadResponse {
@@ -33,10 +36,15 @@ pub(super) enum BadResponse {
     /// PLAIN that asks to act as somebody else.
     #[error("Authorization identity must be empty or the user itself")]
     Authorization,
+    /// What came in place of a token is none, or is too long.
+    #[error("Not a bearer token")]
+    Token,
 }
 
 /// The longest user name taken: an address has at most 254 octets (RFC 5321 section 4.5.3.1.3).
 const USER_LIMIT: usize = 320;
+/// The longest token taken, in octets: Entra's have 1.5 to 2.5 kB, some with many groups over 4.
+const TOKEN_LIMIT: usize = 16 * 1024;
 
 /// The message of PLAIN (RFC 4616 section 2): `[authzid] NUL authcid NUL passwd`. Many clients
 /// repeat the user as authorization identity; nobody may name another.
@@ -90,6 +98,42 @@ pub(super) fn xoauth2(user: &str, token: &SecretString) -> Option<Zeroizing<Stri
     Some(Zeroizing::new(BASE64.encode(message.as_bytes())))
 }
 
+/// The client's message of XOAUTH2, read: `"user=" user ^A "auth=Bearer " token ^A ^A`. Nothing
+/// may be missing or more; what is sent on is built anew by [`xoauth2`], not this.
+pub(super) fn read_xoauth2(response: &[u8]) -> Result<(String, SecretString), BadResponse> {
+    let message = decode(response)?;
+    let fields = message
+        .strip_prefix(b"user=")
+        .and_then(|fields| fields.strip_suffix(b"\x01\x01"))
+        .ok_or(BadResponse::Form)?;
+    let end = fields.iter().position(|&octet| octet == SEPARATOR).ok_or(BadResponse::Form)?;
+    let authorization = fields[end + 1..].strip_prefix(b"auth=").ok_or(BadResponse::Form)?;
+    Ok((token_user(&fields[..end])?, bearer(authorization)?))
+}
+
+/// The client's message of OAUTHBEARER (RFC 7628 section 3.1): `gs2-header ^A *kvpair ^A`, each
+/// `kvpair` being `key "=" value ^A`. The user of the header is needed, because the upstream asks
+/// for it; host, port and unknown keys are of no use and ignored, as the RFC has it.
+pub(super) fn read_oauthbearer(response: &[u8]) -> Result<(String, SecretString), BadResponse> {
+    let message = decode(response)?;
+    let end = message.iter().position(|&octet| octet == SEPARATOR).ok_or(BadResponse::Form)?;
+    let user = gs2_user(&message[..end])?;
+    let pairs = message[end + 1..].strip_suffix(b"\x01\x01").ok_or(BadResponse::Form)?;
+    let mut authorization = None;
+    for pair in pairs.split(|&octet| octet == SEPARATOR) {
+        let equals = pair.iter().position(|&octet| octet == b'=').ok_or(BadResponse::Form)?;
+        let (key, value) = (&pair[..equals], &pair[equals + 1..]);
+        let is_key = !key.is_empty() && key.iter().all(u8::is_ascii_alphabetic);
+        if !is_key || !value.iter().all(|octet| (b' '..=b'~').contains(octet)) {
+            return Err(BadResponse::Form);
+        }
+        if key == b"auth" && authorization.replace(value).is_some() {
+            return Err(BadResponse::Form);
+        }
+    }
+    Ok((user, bearer(authorization.ok_or(BadResponse::Form)?)?))
+}
+
 /// The length of a token, in characters.
 pub(super) fn token_length(token: &SecretString) -> usize {
     token.expose_secret().len()
@@ -103,6 +147,51 @@ pub(super) fn challenge(text: &[u8]) -> Option<String> {
 
 fn decode(response: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadResponse> {
     BASE64.decode(response).map(Zeroizing::new).map_err(|_| BadResponse::Base64)
+}
+
+/// The user of `gs2-header = ("n" / "y") "," ["a=" saslname] ","` (RFC 5801 section 4). Binding to
+/// a channel (`p=`) is not offered.
+fn gs2_user(header: &[u8]) -> Result<String, BadResponse> {
+    let inner = header
+        .strip_prefix(b"n,")
+        .or_else(|| header.strip_prefix(b"y,"))
+        .and_then(|rest| rest.strip_suffix(b","))
+        .ok_or(BadResponse::Form)?;
+    let name = match inner {
+        b"" => return Err(BadResponse::User),
+        _ => inner.strip_prefix(b"a=").ok_or(BadResponse::Form)?,
+    };
+    let mut user = Zeroizing::new(Vec::with_capacity(name.len()));
+    let mut rest = name;
+    while let Some((&octet, after)) = rest.split_first() {
+        let (octet, after) = match (octet, after.get(..2)) {
+            (b'=', Some(b"2C")) => (b',', &after[2..]),
+            (b'=', Some(b"3D")) => (b'=', &after[2..]),
+            (b'=' | b',', _) => return Err(BadResponse::Form),
+            _ => (octet, after),
+        };
+        user.push(octet);
+        rest = after;
+    }
+    token_user(&user)
+}
+
+/// `"Bearer" 1*SP b64token` (RFC 6750 section 2.1), which is what both mechanisms put behind
+/// `auth=`. The scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(authorization: &[u8]) -> Result<SecretString, BadResponse> {
+    let scheme = authorization.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let token = scheme.map(|_| authorization[7..].trim_ascii_start()).ok_or(BadResponse::Form)?;
+    let unpadded = token.iter().rposition(|&octet| octet != b'=').map_or(0, |last| last + 1);
+    let is_token = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~+/".contains(octet);
+    if unpadded == 0 || token.len() > TOKEN_LIMIT || !token[..unpadded].iter().all(is_token) {
+        return Err(BadResponse::Token);
+    }
+    Ok(text(token))
+}
+
+/// A user name beside a token: those clients are young enough to send UTF-8.
+fn token_user(octets: &[u8]) -> Result<String, BadResponse> {
+    if std::str::from_utf8(octets).is_err() { Err(BadResponse::User) } else { user_name(octets) }
 }
 
 fn user_name(octets: &[u8]) -> Result<String, BadResponse> {

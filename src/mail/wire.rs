@@ -12,6 +12,9 @@ use zeroize::Zeroize;
 pub(super) const COMMAND_LINE: usize = 2048;
 /// The longest line of a SASL exchange, without its line end (RFC 4954 section 4).
 pub(super) const AUTH_LINE: usize = 12_288;
+/// The same where a client may bring a token of its own: a token of 16 kB in base64, and what
+/// stands around it.
+pub(super) const TOKEN_LINE: usize = 24_576;
 /// The longest reply line, without CRLF: RFC 5321 section 4.5.3.1.5 has 512 octets with it, and
 /// some clients read no more.
 const REPLY_LINE: usize = 510;
@@ -42,6 +45,15 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// The line at the front of the buffer, which stays there; as [`take_line`] would take it.
+pub(super) fn peek_line(input: &[u8], limit: usize) -> Framed<&[u8]> {
+    let Some(end) = input.iter().take(limit + 2).position(|&octet| octet == b'\n') else {
+        return if input.len() > limit + 1 { Framed::TooLong } else { Framed::Partial };
+    };
+    let text = input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]);
+    if text.len() <= limit { Framed::Line(text) } else { Framed::TooLong }
 }
 
 /// Takes one line of at most `limit` octets off the buffer, without its line end. CRLF ends a

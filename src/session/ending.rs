@@ -73,7 +73,8 @@ impl Ending {
 fn deadline_remedy(phase: &str) -> &'static str {
     match phase {
         "login" => {
-            "the client connected but did not log in: switch authentication on in its settings"
+            "the client connected but did not log in, or, where no login is asked, sent no mail: \
+             switch authentication on in its settings"
         }
         "gate" => {
             "many failed logins from this address are being slowed down: mend the client that fails"

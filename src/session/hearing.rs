@@ -4,13 +4,10 @@
 //! that cannot be opened after a login that was good, and of a token that has run out. Must never
 //! log what it hears.
 
-use std::sync::Arc;
-
 use tracing::warn;
 
 use crate::{
     advice,
-    config::Account,
     mail::{
         Protocol,
         client::notice::{Goodbye, Observer},
@@ -21,19 +18,20 @@ use crate::{
 /// Listens to one relayed session.
 pub(super) struct Hearing {
     observer: Option<Observer>,
-    account: Arc<Account>,
+    is_app_only: bool,
 }
 
 impl Hearing {
-    pub(super) fn of(protocol: Protocol, account: &Arc<Account>) -> Self {
+    /// `is_app_only`: whether the token of the session is an app's, and not a user's.
+    pub(super) fn of(protocol: Protocol, is_app_only: bool) -> Self {
         let observer = (protocol == Protocol::Imap).then(Observer::default);
-        Self { observer, account: Arc::clone(account) }
+        Self { observer, is_app_only }
     }
 
     /// Hears what the upstream says.
     pub(super) fn hear(&mut self, octets: &[u8]) {
         if self.observer.as_mut().is_some_and(|observer| observer.hear(octets)) {
-            let advice = advice::not_connected(self.account.entra.is_app_only());
+            let advice = advice::not_connected(self.is_app_only);
             warn!(
                 event = "not_connected",
                 error = advice.code,

@@ -1,7 +1,7 @@
 //! One session, from the first byte to the last, as a straight line.
 //!
-//! The only room that knows mail, token and net together: the client gives its login, the gate
-//! judges it, a token is got, the provider's side is opened, the client hears the verdict, and the
+//! The only room that knows mail, token and net together: the client gives its login, or comes from
+//! where none is asked, the gate judges it, a token is got, the provider's side is opened, the client hears the verdict, and the
 //! rest is copied. One line in the log ends it.
 //!
 //! A sans-IO role says what to write; this room decides when to stop waiting: the login deadline
@@ -21,7 +21,6 @@ mod visit;
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
-use secrecy::SecretString;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -33,12 +32,15 @@ use self::{
     hearing::Hearing,
     person::Person,
     progress::{Noted, Progress},
-    upstream::{Learned, OpenError, Request},
+    upstream::{Learned, OpenError, Pass, Request},
     visit::{LoggedIn, Visit, gate_words, not_theirs_words},
 };
 use crate::{
     config::{Config, Grant, Limits, Listener},
-    mail::{Refusal, server::ServerRole},
+    mail::{
+        Refusal,
+        server::{Asks, ServerRole},
+    },
     net::{
         Io, Leg,
         dial::Dialer,
@@ -69,7 +71,7 @@ impl House {
         cut: CancellationToken,
     ) -> Self {
         Self {
-            gate: Gate::new(config.accounts.clone()),
+            gate: Gate::new(config.accounts.clone(), &config.limits, draining.clone()),
             tokens,
             dialer,
             learned: Arc::default(),
@@ -138,8 +140,7 @@ impl House {
             protocol: listener.protocol,
             upstream: &listener.upstream,
             client_name: None,
-            identity: &identity,
-            password: &SecretString::default(),
+            pass: Pass::Ours { identity: &identity, password: None },
             mailbox,
         };
         let progress = Progress::new();
@@ -165,7 +166,7 @@ impl House {
             }
             () = self.draining.cancelled() => Err(Ending::Draining),
         };
-        let LoggedIn { open, account } = match logged_in {
+        let LoggedIn { open, is_app_only } = match logged_in {
             Ok(logged_in) => logged_in,
             Err(ending) => {
                 if let Some(refusal) = ending.refusal() {
@@ -182,7 +183,7 @@ impl House {
         let idle = self.limits.idle_timeout(listener.protocol);
         let client = Party { io: front.io, said: front.input };
         let upstream = Party { io: open.io, said: open.leftover };
-        let mut hearing = Hearing::of(listener.protocol, &account);
+        let mut hearing = Hearing::of(listener.protocol, is_app_only);
         let mut listen = |octets: &[u8]| hearing.hear(octets);
         let Relayed { up, down, end } =
             relay(client, upstream, idle, self.cut.clone(), &mut listen).await;
@@ -190,7 +191,12 @@ impl House {
     }
 
     fn front(&self, listener: &Listener, io: Io) -> Front {
-        let offer = self.learned.offer(listener.protocol, &listener.upstream);
+        let mut offer = self.learned.offer(listener.protocol, &listener.upstream);
+        offer.asks = match (&listener.account, listener.pass_tokens) {
+            (Some(_), _) => Asks::Nothing,
+            (None, true) => Asks::PasswordOrToken,
+            (None, false) => Asks::Password,
+        };
         let role = ServerRole::new(listener.protocol, offer);
         Front { io, input: BytesMut::new(), role }
     }

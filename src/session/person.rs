@@ -72,7 +72,9 @@ impl Person {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EntraApp, Grant, Mailbox, UserPattern};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::config::{EntraApp, Grant, Limits, Mailbox, UserPattern};
 
     fn account(user: UserPattern, grant: Grant, imap: Option<&str>) -> Arc<Account> {
         let entra = EntraApp::sample(grant);
@@ -84,13 +86,15 @@ mod tests {
         let exact = |name: &str| UserPattern::Exact(name.to_owned());
         let app = || Grant::of_app("secret");
         let by_password = Grant::by_password;
-        Gate::new(vec![
+        let accounts = vec![
             account(exact("ann@contoso.com"), by_password(), None),
+            account(exact("max@contoso.com"), Grant::DeviceCode { credential: None }, None),
             account(exact("scan"), app(), Some("scanner@contoso.com")),
             account(exact("corp\\legacy"), app(), Some("legacy@contoso.com")),
             account(exact("ceo@contoso.com"), app(), None),
             account(UserPattern::Domain("contoso.com".to_owned()), app(), None),
-        ])
+        ];
+        Gate::new(accounts, &Limits::default(), CancellationToken::new())
     }
 
     #[test]
@@ -127,6 +131,9 @@ mod tests {
             ("ann@contoso.com/ceo", Protocol::Pop3, Ok("ceo@contoso.com")),
             ("ann@contoso.com/info", Protocol::Smtp, Ok("ann@contoso.com")),
             ("ann@contoso.com", Protocol::Imap, Ok("ann@contoso.com")),
+            // The same where the user signed in once.
+            ("max@contoso.com/info", Protocol::Imap, Ok("info@contoso.com")),
+            ("max@contoso.com/info", Protocol::Smtp, Ok("max@contoso.com")),
             // The app's token: what the same account covers, or is set to.
             ("bob@contoso.com/info", Protocol::Imap, Ok("info@contoso.com")),
             ("bob@contoso.com/ceo", Protocol::Imap, Err(NotTheirs)),
@@ -144,6 +151,6 @@ mod tests {
             assert_eq!(person.mailbox(account, protocol, &gate), expected, "{typed} {protocol}");
             ran += 1;
         }
-        assert_eq!(ran, 12);
+        assert_eq!(ran, 14);
     }
 }

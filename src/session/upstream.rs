@@ -1,7 +1,8 @@
 //! Opens the session at the provider: token, way out, TLS, login.
 //!
-//! A token that the provider refuses is dropped, fetched anew and tried once more, on a fresh
-//! connection and in the form that every server takes. What an upstream taught us (which
+//! A token of ours that the provider refuses is dropped, fetched anew and tried once more, on a
+//! fresh connection and in the form that every server takes; a client's own token is never
+//! replaced by another. What an upstream taught us (which
 //! extensions it offers, that it cuts long AUTH lines) is kept for the sessions after it.
 
 use std::{fmt, io};
@@ -43,12 +44,24 @@ pub(super) struct Request<'a> {
     pub(super) upstream: &'a Upstream,
     /// How the client named itself, if validly.
     pub(super) client_name: Option<&'a str>,
-    /// Whose token.
-    pub(super) identity: &'a Identity,
-    /// What the client typed; Entra judges it where the grant is by password.
-    pub(super) password: &'a SecretString,
+    /// Whose token, or which.
+    pub(super) pass: Pass<'a>,
     /// Whose mailbox XOAUTH2 names.
     pub(super) mailbox: &'a str,
+}
+
+/// What opens the session.
+#[derive(Clone, Copy)]
+pub(super) enum Pass<'a> {
+    /// A token that we get.
+    Ours {
+        /// For whom.
+        identity: &'a Identity,
+        /// What the client typed, if anything; Entra judges it where the grant is by password.
+        password: Option<&'a SecretString>,
+    },
+    /// The token that the client brought. It is used as it is and kept nowhere.
+    Theirs(&'a SecretString),
 }
 
 /// A session at the provider, logged in.
@@ -103,10 +116,17 @@ pub(super) async fn open(
     request: &Request<'_>,
     progress: &Progress,
 ) -> Result<Open, OpenError> {
+    let (identity, password) = match request.pass {
+        Pass::Ours { identity, password } => (identity, password),
+        // There is no other token to try, so it goes at once in the form that every server takes.
+        Pass::Theirs(token) => {
+            return attempt(dialer, learned, request, token, TokenForm::TwoSteps, progress).await;
+        }
+    };
     progress.enter("token");
-    let token = token(tokens, request).await?;
+    let token = token(tokens, request.protocol, identity, password).await?;
     let form = learned.form(request.upstream);
-    let refused = match attempt(dialer, learned, request, &token, form, progress).await {
+    let refused = match attempt(dialer, learned, request, token.secret(), form, progress).await {
         Err(OpenError::Dialogue(refused @ Failure::Rejected { .. })) => refused,
         outcome => return outcome,
     };
@@ -117,14 +137,15 @@ pub(super) async fn open(
         return Err(OpenError::Dialogue(refused));
     }
     let cut = inline_octets.is_some_and(|octets| octets > CUT_BY_SOME);
-    let renewed = tokens.rejected(request.identity, &token);
+    let renewed = tokens.rejected(identity, &token);
     if !renewed && !cut {
         return Err(OpenError::Dialogue(refused));
     }
     progress.enter("token");
     debug!(reply, renewed, "token refused upstream, trying once more");
-    let token = self::token(tokens, request).await?;
-    let open = attempt(dialer, learned, request, &token, TokenForm::TwoSteps, progress).await?;
+    let token = self::token(tokens, request.protocol, identity, password).await?;
+    let token = token.secret();
+    let open = attempt(dialer, learned, request, token, TokenForm::TwoSteps, progress).await?;
     if cut {
         learned.two_steps.insert(request.upstream.clone(), ());
     }
@@ -136,11 +157,16 @@ pub(super) async fn reach(dialer: &Dialer, upstream: &Upstream) -> Result<(), Op
     connect(dialer, upstream).await.map(drop)
 }
 
-async fn token(tokens: &Tokens, request: &Request<'_>) -> Result<Token, OpenError> {
-    let token = tokens.get(request.identity, Some(request.password)).await;
-    if request.protocol != Protocol::Smtp {
+async fn token(
+    tokens: &Tokens,
+    protocol: Protocol,
+    identity: &Identity,
+    password: Option<&SecretString>,
+) -> Result<Token, OpenError> {
+    let token = tokens.get(identity, password).await;
+    if protocol != Protocol::Smtp {
         // Exchange ends an IMAP session together with its token.
-        tokens.keep_young(request.identity);
+        tokens.keep_young(identity);
     }
     token.map_err(OpenError::Token)
 }
@@ -149,7 +175,7 @@ async fn attempt(
     dialer: &Dialer,
     learned: &Learned,
     request: &Request<'_>,
-    token: &Token,
+    token: &SecretString,
     form: TokenForm,
     progress: &Progress,
 ) -> Result<Open, OpenError> {
@@ -163,7 +189,7 @@ async fn attempt(
             Security::Tls => mail::client::Security::Tls,
         },
         user: request.mailbox.to_owned(),
-        token: token.secret().clone(),
+        token: token.clone(),
         form,
     };
     let mut role = ClientRole::new(request.protocol, login);
@@ -224,6 +250,10 @@ impl OpenError {
     /// Whether trying again, unchanged, is pointless.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
+            // No token either way, and yet neither is the client's fault nor final: an administrator
+            // signs in, or some minutes pass, and the same login is right. A permanent refusal would
+            // have clients drop or bounce the mail that waits for it.
+            Self::Token(TokenError::NeedsSignIn { .. } | TokenError::Held) => false,
             Self::Token(error) => error.is_refusal(),
             Self::Dialogue(failure) => {
                 matches!(
@@ -238,6 +268,15 @@ impl OpenError {
     /// Whether Entra refused what the client typed: such failures are slowed down like any guess.
     pub(super) fn blames_the_password(&self) -> bool {
         matches!(self, Self::Token(error) if error.blames_the_password())
+    }
+
+    /// What Entra has said to the password that the client typed, where it was asked.
+    pub(super) fn verdict_on_password(&self) -> Option<bool> {
+        match self {
+            Self::Token(TokenError::Refused(_)) if self.blames_the_password() => Some(false),
+            Self::Token(_) => None,
+            _ => Some(true), // there was a token
+        }
     }
 
     /// What the client is told.

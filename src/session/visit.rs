@@ -1,21 +1,25 @@
-//! A client before its login has been accepted: gate, token, upstream, verdict.
+//! A client before its session is opened: gate, token, upstream, verdict.
+//!
+//! There are three ways in: a password, which the gate judges; a token that the client brought,
+//! which the upstream judges; and an address from which no login is asked.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tracing::{info, warn};
+use secrecy::SecretString;
+use tracing::{debug, info, warn};
 
 use super::{
     House,
     ending::Ending,
     front::Front,
-    gate::Shut,
+    gate::{Shut, is_usable_from},
     person::{NotTheirs, Person},
     progress::Progress,
-    upstream::{self, Open, OpenError, Request},
+    upstream::{self, Open, OpenError, Pass, Request},
 };
 use crate::{
     config::{Account, Listener},
-    mail::{Login, Refusal, RefusalKind},
+    mail::{Credentials, Login, Refusal, RefusalKind},
     token::Identity,
 };
 
@@ -30,7 +34,9 @@ pub(super) struct Visit<'a> {
 /// A client whose login has been accepted.
 pub(super) struct LoggedIn {
     pub(super) open: Open,
-    pub(super) account: Arc<Account>,
+    /// Whether the token is an app's, and not a user's. One that the client brought is taken for
+    /// a user's.
+    pub(super) is_app_only: bool,
 }
 
 impl Visit<'_> {
@@ -46,84 +52,169 @@ impl Visit<'_> {
         }
     }
 
-    async fn admit(&self, login: &Login) -> Result<LoggedIn, Refusal> {
-        let House { gate, tokens, dialer, learned, .. } = self.house;
-        self.progress.account(&login.user);
+    async fn admit(&self, Login { credentials, client_name }: &Login) -> Result<LoggedIn, Refusal> {
+        let name = client_name.as_deref();
+        match credentials {
+            Credentials::Password { user, password } => {
+                self.by_password(user, password, name).await
+            }
+            Credentials::Token { user, token } => self.by_token(user, token, name).await,
+            Credentials::Unasked => self.by_address(name).await,
+        }
+    }
+
+    async fn by_password(
+        &self,
+        typed: &str,
+        password: &SecretString,
+        client_name: Option<&str>,
+    ) -> Result<LoggedIn, Refusal> {
+        let (gate, from) = (&self.house.gate, self.peer.ip());
+        self.progress.account(typed);
         self.progress.enter("gate");
-        let person = Person::of(&login.user, gate);
-        let account = match gate.admit(&person.user, &login.password).await {
+        let person = Person::of(typed, gate);
+        let account = match gate.admit(&person.user, password, from).await {
             Ok(account) => account,
             Err(shut) => {
-                Self::log_shut(login, shut);
-                gate.slow_down(self.peer.ip()).await;
-                return Err(Refusal::new(
-                    RefusalKind::Credentials,
-                    "User name or password not accepted",
-                ));
+                log_shut(typed, shut);
+                gate.slow_down(from).await;
+                return Err(refused_here(shut));
             }
         };
-        let Ok(mailbox) = person.mailbox(&account, self.listener.protocol, gate) else {
-            Self::log_not_theirs(login);
-            return Err(Refusal::new(
-                RefusalKind::Credentials,
-                "This user may not open that mailbox",
-            ));
-        };
+        let mailbox = self.mailbox(typed, &person, &account)?;
         let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
-        let request = Request {
-            protocol: self.listener.protocol,
-            upstream: &self.listener.upstream,
-            client_name: login.client_name.as_deref(),
-            identity: &identity,
-            password: &login.password,
-            mailbox,
+        let pass = Pass::Ours { identity: &identity, password: Some(password) };
+        let opened = self.open(typed, "password", pass, mailbox, client_name).await;
+        let verdict = match &opened {
+            Ok(_) => Some(true),
+            Err(error) => error.verdict_on_password(),
         };
-        let error = match upstream::open(tokens, dialer, learned, &request, self.progress).await {
-            Ok(open) => {
-                let upstream = &self.listener.upstream.host;
-                info!(
-                    event = "login",
-                    account = login.user,
-                    mailbox = request.mailbox,
-                    upstream,
-                    "logged in"
-                );
-                return Ok(LoggedIn { open, account });
-            }
-            Err(error) => error,
-        };
-        let refusal = error.refusal();
-        self.log_not_opened(login, &error, &refusal);
-        if error.blames_the_password() {
-            gate.slow_down(self.peer.ip()).await;
+        match verdict {
+            Some(true) => gate.entra_accepted(&person.user, &account, from),
+            Some(false) => gate.entra_refused(&person.user, &account, from),
+            None => {}
         }
-        Err(refusal)
+        if opened.as_ref().is_err_and(OpenError::blames_the_password) {
+            gate.slow_down(from).await;
+        }
+        logged_in(opened, account.entra.is_app_only())
     }
 
-    /// The client hears the same for an unknown user and a wrong password; the log does not.
-    fn log_shut(login: &Login, shut: Shut) {
-        let (cause, remedy) = gate_words(shut);
-        warn!(event = "login_refused", account = login.user, cause, remedy, "login refused");
+    /// The upstream is the only judge. Where too many passwords have failed a token still passes,
+    /// because nobody guesses one; refused ones are slowed down, so that a client with a stale
+    /// token does not have Exchange Online lock us out.
+    async fn by_token(
+        &self,
+        user: &str,
+        token: &SecretString,
+        client_name: Option<&str>,
+    ) -> Result<LoggedIn, Refusal> {
+        self.progress.account(user);
+        let opened = self.open(user, "token", Pass::Theirs(token), user, client_name).await;
+        if opened.as_ref().is_err_and(OpenError::is_refusal) {
+            self.progress.enter("gate");
+            self.house.gate.slow_down(self.peer.ip()).await;
+        }
+        logged_in(opened, false)
     }
 
-    fn log_not_theirs(login: &Login) {
-        let (cause, remedy) = not_theirs_words(NotTheirs);
-        warn!(event = "login_refused", account = login.user, cause, remedy, "login refused");
+    async fn by_address(&self, client_name: Option<&str>) -> Result<LoggedIn, Refusal> {
+        let Some(pinned) = &self.listener.account else {
+            // No dialogue but such a listener's yields this.
+            return Err(Refusal::new(RefusalKind::Unavailable, "Log in first"));
+        };
+        let (user, account) = (&pinned.user, &pinned.account);
+        self.progress.account(user);
+        if !is_usable_from(account, self.peer.ip()) {
+            log_shut(user, Shut::NotFromHere);
+            let words = "Your address may not use this account";
+            return Err(Refusal::new(RefusalKind::Credentials, words));
+        }
+        let person = Person::of(user, &self.house.gate);
+        let mailbox = self.mailbox(user, &person, account)?;
+        let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
+        let pass = Pass::Ours { identity: &identity, password: None };
+        let opened = self.open(user, "address", pass, mailbox, client_name).await;
+        logged_in(opened, account.entra.is_app_only())
     }
 
-    fn log_not_opened(&self, login: &Login, error: &OpenError, refusal: &Refusal) {
-        let event = if error.is_refusal() { "login_refused" } else { "login_unavailable" };
-        warn!(
-            event,
-            account = login.user,
-            phase = self.progress.noted().phase,
-            %error,
-            cause = error.cause(),
-            remedy = error.remedy(),
-            told = refusal.text,
-            "no session at the provider",
-        );
+    fn mailbox<'a>(
+        &self,
+        typed: &str,
+        person: &'a Person,
+        account: &'a Arc<Account>,
+    ) -> Result<&'a str, Refusal> {
+        person.mailbox(account, self.listener.protocol, &self.house.gate).map_err(|not_theirs| {
+            let (cause, remedy) = not_theirs_words(not_theirs);
+            warn!(event = "login_refused", account = typed, cause, remedy, "login refused");
+            Refusal::new(RefusalKind::Credentials, "This user may not open that mailbox")
+        })
     }
+
+    /// Opens the session, and says so in the log or why not. `by` is the way in.
+    async fn open(
+        &self,
+        account: &str,
+        by: &str,
+        pass: Pass<'_>,
+        mailbox: &str,
+        client_name: Option<&str>,
+    ) -> Result<Open, OpenError> {
+        let House { tokens, dialer, learned, .. } = self.house;
+        let Listener { protocol, upstream, .. } = self.listener;
+        let request = Request { protocol: *protocol, upstream, client_name, pass, mailbox };
+        let opened = upstream::open(tokens, dialer, learned, &request, self.progress).await;
+        match &opened {
+            Ok(_) => {
+                let upstream = &upstream.host;
+                info!(event = "login", account, by, mailbox, upstream, "logged in");
+            }
+            Err(error) => {
+                let event = if error.is_refusal() { "login_refused" } else { "login_unavailable" };
+                warn!(
+                    event,
+                    account,
+                    by,
+                    phase = self.progress.noted().phase,
+                    %error,
+                    cause = error.cause(),
+                    remedy = error.remedy(),
+                    told = error.refusal().text,
+                    "no session at the provider",
+                );
+            }
+        }
+        opened
+    }
+}
+
+fn logged_in(opened: Result<Open, OpenError>, is_app_only: bool) -> Result<LoggedIn, Refusal> {
+    opened.map(|open| LoggedIn { open, is_app_only }).map_err(|error| error.refusal())
+}
+
+/// What the client hears: the same for an unknown user, a wrong password and a wrong address. A
+/// lockout is answered as passing, so that a client with the right password loses no mail by it.
+fn refused_here(shut: Shut) -> Refusal {
+    match shut {
+        Shut::Locked => Refusal::new(
+            RefusalKind::Unavailable,
+            "Too many failed logins, try again in some minutes",
+        ),
+        Shut::UnknownUser | Shut::WrongPassword | Shut::NotFromHere | Shut::NoLogin => {
+            Refusal::new(RefusalKind::Credentials, "User name or password not accepted")
+        }
+    }
+}
+
+/// The client hears the same for most; the log does not.
+fn log_shut(account: &str, shut: Shut) {
+    let (cause, remedy) = gate_words(shut);
+    if shut == Shut::Locked {
+        // The lockout itself has been logged; its many refusals would drown the rest.
+        debug!(event = "login_locked", account, cause, remedy, "login refused unseen");
+        return;
+    }
+    warn!(event = "login_refused", account, cause, remedy, "login refused");
 }
 
 /// Cause and remedy, for the log.
@@ -136,6 +227,18 @@ pub(super) fn gate_words(shut: Shut) -> (&'static str, &'static str) {
         Shut::WrongPassword => (
             "the password does not match the account's password_hash",
             "mend the password in the client, or make a new hash with `mailwicket hash-password`",
+        ),
+        Shut::NotFromHere => (
+            "the account's allow list does not have the client's address",
+            "add the address to the account's allow in proxy.toml if it should get in",
+        ),
+        Shut::NoLogin => (
+            "the account has no password_hash: it is for a listener that asks for no login",
+            "make a hash with `mailwicket hash-password`, or connect to that listener",
+        ),
+        Shut::Locked => (
+            "too many logins to this account, or from this address, have failed",
+            "see the lockout line before; it ends by itself",
         ),
     }
 }

@@ -16,7 +16,7 @@ use imap_codec::{
     imap_types::{auth::AuthMechanism, command::CommandBody, core::AString},
 };
 use mailwicket::mail::{
-    Protocol, Step,
+    Credentials, Protocol, Step,
     server::{Offer, ServerRole},
 };
 use proptest::prelude::*;
@@ -43,8 +43,11 @@ fn ours(input: &[u8]) -> Verdict {
     loop {
         match role.step(&mut buffer) {
             Step::Done(login) => {
-                let password = login.password.expose_secret().to_owned();
-                return Verdict::Login(login.user, password, buffer.to_vec());
+                let Credentials::Password { user, password } = login.credentials else {
+                    panic!("{login:?}")
+                };
+                let password = password.expose_secret().to_owned();
+                return Verdict::Login(user, password, buffer.to_vec());
             }
             Step::Write(words) if words == b"+ Ready\r\n" => {}
             Step::Write(words) => {

@@ -12,7 +12,10 @@ pub mod smtp;
 use bytes::BytesMut;
 use thiserror::Error;
 
-use super::{Login, Protocol, Refusal, Step};
+use super::{
+    Login, Protocol, Refusal, Step,
+    wire::{AUTH_LINE, TOKEN_LINE},
+};
 
 /// Refused logins after which a session is closed.
 const REFUSALS: u8 = 3;
@@ -27,6 +30,30 @@ pub struct Offer {
     /// What the upstream offers, as it gave it: EHLO keyword lines, or IMAP capabilities. What
     /// concerns login or TLS is ours to say, and left out.
     pub extensions: Vec<String>,
+    /// What it is asked for.
+    pub asks: Asks,
+}
+
+/// What a client is asked for before its session is opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asks {
+    /// User name and password.
+    Password,
+    /// The same, or else user name and a token that the client got for itself.
+    PasswordOrToken,
+    /// Nothing. SMTP only; another protocol asks for a password all the same.
+    Nothing,
+}
+
+impl Asks {
+    fn takes_tokens(self) -> bool {
+        self == Self::PasswordOrToken
+    }
+
+    /// The longest line of a SASL exchange, and of the command that begins one.
+    fn auth_line(self) -> usize {
+        if self.takes_tokens() { TOKEN_LINE } else { AUTH_LINE }
+    }
 }
 
 impl Offer {
@@ -48,7 +75,7 @@ impl Offer {
             Protocol::Pop3 => &["TOP", "UIDL"],
         };
         let extensions = extensions.iter().map(|&extension| extension.to_owned()).collect();
-        Self { host_name: "mailwicket".to_owned(), extensions }
+        Self { host_name: "mailwicket".to_owned(), extensions, asks: Asks::Password }
     }
 }
 
@@ -81,6 +108,10 @@ pub enum Ended {
     /// An IMAP literal beyond its limit that the client sends without being asked.
     #[error("a literal was too long")]
     LiteralTooLong,
+    /// A web browser's request, or the content of a message, where commands belong: what comes
+    /// next may have been written by somebody else than the client.
+    #[error("a web request or message content came in place of a command")]
+    NoCommands,
 }
 
 impl ServerRole {

@@ -19,9 +19,9 @@ use super::{
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
-    Login, Refusal, RefusalKind, Step,
+    Credentials, Login, Refusal, RefusalKind, Step,
     sasl::{self, BadResponse},
-    wire::{AUTH_LINE, COMMAND_LINE, Framed, line, take_line},
+    wire::{COMMAND_LINE, Framed, line, take_line},
 };
 
 /// The server's half of one session before login.
@@ -83,7 +83,7 @@ impl Server {
         let limit = if matches!(self.state, State::Command) && !is_auth(input) {
             COMMAND_LINE
         } else {
-            AUTH_LINE
+            self.offer.asks.auth_line()
         };
         let line = match take_line(input, limit) {
             Framed::Line(line) => line,
@@ -125,15 +125,22 @@ impl Server {
                 Err(bad) => self.error(&format!("-ERR [AUTH] {bad}")),
             },
             Command::Pass(password) => match (self.user.take(), sasl::bare_password(password)) {
-                (Some(user), Ok(password)) => self.turn(Turn::Judge(user, password)),
+                (Some(user), Ok(password)) => {
+                    self.turn(Turn::Judge(Credentials::Password { user, password }))
+                }
                 (None, _) => self.error("-ERR USER comes before PASS"),
                 (_, Err(bad)) => self.turn(Turn::Bad(bad)),
             },
-            Command::Mechanisms => say(["+OK", "PLAIN", "LOGIN", "."]),
-            Command::Auth { mechanism, initial } => match Exchange::begin(mechanism, initial) {
-                Some(turn) => self.turn(turn),
-                None => self.error("-ERR Mechanism not supported: use PLAIN or LOGIN"),
-            },
+            Command::Mechanisms => Self::list(self.mechanisms().split(' ')),
+            Command::Auth { mechanism, initial } => {
+                match Exchange::begin(self.offer.asks, mechanism, initial) {
+                    Some(turn) => self.turn(turn),
+                    None => {
+                        let names = self.mechanisms();
+                        self.error(&format!("-ERR Mechanism not supported: use one of {names}"))
+                    }
+                }
+            }
             Command::Apop => self.error("-ERR APOP is not supported: use USER and PASS"),
             Command::StartTls => self.error("-ERR STLS is not offered here"),
             Command::Noop => say(["+OK"]),
@@ -145,9 +152,22 @@ impl Server {
 
     fn capa(&self) -> Step<Login, Ended> {
         let offered = self.offer.extensions.iter().map(String::as_str);
-        let ours = ["USER", "SASL PLAIN LOGIN", "RESP-CODES", "AUTH-RESP-CODE"];
-        let lines = ["+OK"].into_iter().chain(offered).chain(ours).chain(["."]);
-        Step::Write(lines.flat_map(line).collect())
+        let sasl = format!("SASL {}", self.mechanisms());
+        let ours = ["USER", sasl.as_str(), "RESP-CODES", "AUTH-RESP-CODE"];
+        Self::list(offered.chain(ours))
+    }
+
+    /// A multi-line response (RFC 1939 section 3); none of its lines begins with a dot.
+    fn list<'a>(lines: impl Iterator<Item = &'a str>) -> Step<Login, Ended> {
+        Step::Write(["+OK"].into_iter().chain(lines).chain(["."]).flat_map(line).collect())
+    }
+
+    fn mechanisms(&self) -> &'static str {
+        if self.offer.asks.takes_tokens() {
+            "PLAIN LOGIN XOAUTH2 OAUTHBEARER"
+        } else {
+            "PLAIN LOGIN"
+        }
     }
 
     fn turn(&mut self, turn: Turn) -> Step<Login, Ended> {
@@ -156,12 +176,12 @@ impl Server {
                 self.state = State::Sasl(exchange);
                 say([format!("+ {challenge}").as_str()])
             }
-            Turn::Judge(user, password) => {
+            Turn::Judge(credentials) => {
                 self.state = State::Judged;
-                Step::Done(Login { user, password, client_name: None })
+                Step::Done(Login { credentials, client_name: None })
             }
             Turn::Cancelled => self.error("-ERR Authentication cancelled"), // RFC 5034 section 4
-            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form | BadResponse::Token)) => {
                 self.error(&format!("-ERR {bad}"))
             }
             Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {

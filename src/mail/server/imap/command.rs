@@ -16,7 +16,7 @@ use nom::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::mail::wire::{AUTH_LINE, COMMAND_LINE, Framed, take_line};
+use crate::mail::wire::{COMMAND_LINE, Framed, take_line};
 
 /// The longest literal before login, in octets: only user names and passwords come as such.
 pub(super) const LITERAL: usize = 1024;
@@ -79,14 +79,15 @@ impl std::fmt::Debug for Arriving {
 
 impl Arriving {
     /// Collects lines and literals until the command is whole (RFC 3501 section 2.2.1).
-    pub(super) fn collect(&mut self, input: &mut BytesMut) -> Arrived {
+    /// A line that begins an AUTHENTICATE may have `auth_line` octets.
+    pub(super) fn collect(&mut self, input: &mut BytesMut, auth_line: usize) -> Arrived {
         loop {
             self.take_literal(input);
             if self.awaited > 0 {
                 return Arrived::Partial;
             }
             let may_be_long = self.octets.is_empty() && is_authenticate(input);
-            let limit = if may_be_long { AUTH_LINE } else { COMMAND_LINE };
+            let limit = if may_be_long { auth_line } else { COMMAND_LINE };
             let line = match take_line(input, limit) {
                 Framed::Line(line) => line,
                 Framed::Partial => return Arrived::Partial,

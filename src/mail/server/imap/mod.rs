@@ -12,19 +12,21 @@ use bytes::BytesMut;
 
 use self::command::{Arrived, Arriving, Command, LITERAL};
 use super::{
-    Ended, Offer, Tally,
+    Asks, Ended, Offer, Tally,
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
-    Login, Refusal, RefusalKind, Step,
+    Credentials, Login, Refusal, RefusalKind, Step,
     sasl::{self, BadResponse},
-    wire::{AUTH_LINE, Framed, line, take_line},
+    wire::{Framed, line, take_line},
 };
 
 /// The longest list of capabilities, in octets, so that it fits a reply line.
 const CAPABILITIES: usize = 400;
 /// What the login here needs; the rest is the upstream's.
 const OURS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN";
+/// And where a client may bring a token of its own.
+const FOR_TOKENS: &str = " AUTH=XOAUTH2 AUTH=OAUTHBEARER";
 /// Capabilities of an upstream that are not passed on before login: what is ours to say, what is
 /// no business of a client here (`LOGINDISABLED`), and a protocol that is not spoken here.
 const NOT_PASSED_ON: [&str; 11] = [
@@ -44,6 +46,7 @@ const NOT_PASSED_ON: [&str; 11] = [
 /// The server's half of one session before login.
 #[derive(Debug)]
 pub struct Server {
+    asks: Asks,
     capabilities: String,
     state: State,
     tally: Tally,
@@ -66,8 +69,8 @@ enum State {
 
 impl Server {
     pub(super) fn new(offer: &Offer) -> Self {
-        let capabilities = capabilities(&offer.extensions);
-        Self { capabilities, state: State::Greeting, tally: Tally::default() }
+        let (asks, capabilities) = (offer.asks, capabilities(offer));
+        Self { asks, capabilities, state: State::Greeting, tally: Tally::default() }
     }
 
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
@@ -80,13 +83,13 @@ impl Server {
                 Step::Write(line(&greeting))
             }
             State::Command(arriving) => self.collect(arriving, input),
-            State::Sasl { tag, exchange } => match take_line(input, AUTH_LINE) {
+            State::Sasl { tag, exchange } => match take_line(input, self.asks.auth_line()) {
                 Framed::Line(line) => self.turn(tag, exchange.answer(&line)),
                 Framed::Partial => {
                     self.state = State::Sasl { tag, exchange };
                     Step::Read
                 }
-                Framed::TooLong => self.too_long(AUTH_LINE),
+                Framed::TooLong => self.too_long(self.asks.auth_line()),
             },
             judged @ State::Judged { .. } => {
                 self.state = judged;
@@ -115,7 +118,7 @@ impl Server {
     }
 
     fn collect(&mut self, mut arriving: Arriving, input: &mut BytesMut) -> Step<Login, Ended> {
-        match arriving.collect(input) {
+        match arriving.collect(input, self.asks.auth_line()) {
             Arrived::Whole => self.command(&arriving),
             Arrived::Partial => {
                 self.state = State::Command(arriving);
@@ -152,14 +155,18 @@ impl Server {
             Command::Login { user, password } => {
                 let user = sasl::bare_user(&user);
                 let turn = match user.and_then(|user| Ok((user, sasl::bare_password(&password)?))) {
-                    Ok((user, password)) => Turn::Judge(user, password),
+                    Ok((user, password)) => Turn::Judge(Credentials::Password { user, password }),
                     Err(bad) => Turn::Bad(bad),
                 };
                 self.turn(tag.to_owned(), turn)
             }
             Command::Authenticate { mechanism, initial } => {
-                match Exchange::begin(mechanism, initial) {
+                match Exchange::begin(self.asks, mechanism, initial) {
                     Some(turn) => self.turn(tag.to_owned(), turn),
+                    None if self.asks.takes_tokens() => self.no(
+                        tag,
+                        "Mechanism not supported: use PLAIN, LOGIN, XOAUTH2 or OAUTHBEARER",
+                    ),
                     None => self.no(tag, "Mechanism not supported: use PLAIN or LOGIN"),
                 }
             }
@@ -179,12 +186,12 @@ impl Server {
                 self.state = State::Sasl { tag, exchange };
                 say([format!("+ {challenge}").as_str()])
             }
-            Turn::Judge(user, password) => {
+            Turn::Judge(credentials) => {
                 self.state = State::Judged { tag };
-                Step::Done(Login { user, password, client_name: None })
+                Step::Done(Login { credentials, client_name: None })
             }
             Turn::Cancelled => self.bad(&tag, "Authentication cancelled"), // RFC 3501 section 6.2.2
-            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form | BadResponse::Token)) => {
                 self.bad(&tag, &bad.to_string())
             }
             Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {
@@ -236,9 +243,12 @@ fn refused(refusal: &Refusal) -> String {
 }
 
 /// What is offered here: our own, and of the upstream what there is room for.
-fn capabilities(upstream: &[String]) -> String {
+fn capabilities(offer: &Offer) -> String {
     let mut offered = OURS.to_owned();
-    for capability in upstream {
+    if offer.asks.takes_tokens() {
+        offered.push_str(FOR_TOKENS);
+    }
+    for capability in &offer.extensions {
         let ours = NOT_PASSED_ON.iter().any(|ours| ours.eq_ignore_ascii_case(capability))
             || capability.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH="));
         let legal = !capability.is_empty() && capability.bytes().all(command::is_astring_octet);

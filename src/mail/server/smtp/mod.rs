@@ -3,27 +3,25 @@
 //! Tolerant where old devices need it: HELO will do, AUTH may come in any case and with trailing
 //! blanks, PLAIN and LOGIN in every form seen. Strict where it protects: nothing but a login leads
 //! on, three refusals end the session, and so do twenty bad commands.
+//!
+//! Where nothing is asked, MAIL stands for the login: it is yielded before it is taken, so that it
+//! and all that is pipelined behind it reach the upstream, which answers. Only the refusal of a
+//! MAIL is said here.
 
-use core::net::{Ipv4Addr, Ipv6Addr}; // the addresses; the sockets are std's
+mod command;
 
 use bytes::BytesMut;
-use nom::{
-    IResult, Parser,
-    branch::alt,
-    bytes::complete::{tag_no_case, take_while1},
-    character::complete::{space0, space1},
-    combinator::{all_consuming, opt, rest, verify},
-    sequence::{preceded, terminated},
-};
 
+pub(in crate::mail) use self::command::is_client_name;
+use self::command::{Command, client_name, command, is_auth};
 use super::{
-    Ended, Offer, Tally,
+    Asks, Ended, Offer, Tally,
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
-    Login, Refusal, RefusalKind, Step,
+    Credentials, Login, Refusal, RefusalKind, Step,
     sasl::BadResponse,
-    wire::{AUTH_LINE, COMMAND_LINE, Framed, reply, take_line},
+    wire::{COMMAND_LINE, Framed, peek_line, reply, take_line},
 };
 
 /// The server's half of one session before login.
@@ -42,26 +40,8 @@ enum State {
     Sasl(Exchange),
     /// A login was yielded; the verdict is awaited.
     Judged,
-}
-
-/// A command line, as far as it matters before login.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Command<'a> {
-    Ehlo(&'a [u8]),
-    Helo(&'a [u8]),
-    Auth {
-        mechanism: &'a [u8],
-        initial: Option<&'a [u8]>,
-    },
-    StartTls,
-    Noop,
-    Rset,
-    Help,
-    Vrfy,
-    Quit,
-    /// A command that needs a login first.
-    Mail,
-    Unknown,
+    /// The MAIL that stood for it was refused; its line is still to be taken.
+    MailRefused,
 }
 
 impl Server {
@@ -79,35 +59,44 @@ impl Server {
                 return say(220, &format!("{} ESMTP mailwicket ready", self.offer.host_name));
             }
             State::Judged => return Step::Read,
-            State::Command | State::Sasl(_) => {}
+            State::Command | State::Sasl(_) | State::MailRefused => {}
         }
-        let limit = if matches!(self.state, State::Command) && !is_auth(input) {
-            COMMAND_LINE
-        } else {
-            AUTH_LINE
-        };
+        if self.is_mail_next(input) {
+            self.state = State::Judged;
+            let client_name = self.client_name.clone();
+            return Step::Done(Login { credentials: Credentials::Unasked, client_name });
+        }
+        let auth_line = self.offer.asks.auth_line();
+        let is_long = matches!(self.state, State::Sasl(_)) || is_auth(input);
+        let limit = if is_long { auth_line } else { COMMAND_LINE };
         let line = match take_line(input, limit) {
             Framed::Line(line) => line,
             Framed::Partial => return Step::Read,
             Framed::TooLong => {
-                let code = if limit == AUTH_LINE { "5.5.6" } else { "5.5.2" };
+                let code = if is_long { "5.5.6" } else { "5.5.2" };
                 let text = format!("{code} Line longer than {limit} octets, closing connection");
                 return self.tally.end(reply(500, [text.as_str()]), Ended::LineTooLong);
             }
         };
         match std::mem::replace(&mut self.state, State::Command) {
             State::Sasl(exchange) => self.turn(exchange.answer(&line)),
+            State::MailRefused => self.step(input), // it was answered with the verdict
             State::Greeting | State::Command | State::Judged => self.command(&line),
         }
     }
 
     pub(super) fn answer(&mut self, verdict: Result<(), &Refusal>) -> Vec<u8> {
-        self.state = State::Command;
+        let is_asked = self.offer.asks != Asks::Nothing;
+        self.state = if is_asked { State::Command } else { State::MailRefused };
         let Err(refusal) = verdict else {
-            return reply(235, ["2.7.0 Authentication successful"]);
+            return if is_asked {
+                reply(235, ["2.7.0 Authentication successful"])
+            } else {
+                Vec::new() // the upstream answers the MAIL
+            };
         };
         if !self.tally.refuse() {
-            return refused(refusal);
+            return if is_asked { refused(refusal) } else { mail_refused(refusal) };
         }
         let text = format!("4.7.0 {}; too many refused logins, closing connection", refusal.text);
         reply(421, [text.as_str()])
@@ -117,8 +106,40 @@ impl Server {
         refused(refusal)
     }
 
+    /// Whether the next line stands for a login.
+    fn is_mail_next(&self, input: &[u8]) -> bool {
+        if self.offer.asks != Asks::Nothing || !matches!(self.state, State::Command) {
+            return false;
+        }
+        matches!(peek_line(input, COMMAND_LINE), Framed::Line(line) if command(line) == Command::Mail)
+    }
+
     fn command(&mut self, line: &[u8]) -> Step<Login, Ended> {
+        if self.offer.asks == Asks::Nothing {
+            return self.command_unasked(line);
+        }
+        self.common(command(line))
+    }
+
+    /// Where nothing is asked, nothing but its order makes a command one of the client's: what a
+    /// web page has a browser send, or what somebody wrote into a message, must not become one.
+    fn command_unasked(&mut self, line: &[u8]) -> Step<Login, Ended> {
         match command(line) {
+            // Python's smtplib takes 503 as logged in already.
+            Command::Auth { .. } => self.error(503, "5.5.1 No login is needed here"),
+            Command::Transaction => self.error(503, "5.5.1 MAIL comes first"),
+            Command::Bdat | Command::Http => {
+                let words = "4.7.0 Only commands belong here, closing connection";
+                self.tally.end(reply(421, [words]), Ended::NoCommands)
+            }
+            Command::Help => say(214, "2.0.0 Send mail; no login is needed here"),
+            Command::Vrfy => say(252, "2.1.5 Cannot verify a user; send"),
+            other => self.common(other),
+        }
+    }
+
+    fn common(&mut self, command: Command<'_>) -> Step<Login, Ended> {
+        match command {
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => {
                 self.client_name = client_name(name);
@@ -134,11 +155,11 @@ impl Server {
             ),
             Command::Vrfy => say(252, "2.1.5 Cannot verify a user; log in and send"),
             Command::Quit => self.tally.end(reply(221, ["2.0.0 Closing connection"]), Ended::Quit),
-            Command::Mail => self.error(
+            Command::Mail | Command::Transaction | Command::Bdat => self.error(
                 530,
                 "5.7.0 Authentication required: log in with AUTH LOGIN or AUTH PLAIN first",
             ),
-            Command::Unknown => self.error(500, "5.5.1 Command not recognized"),
+            Command::Http | Command::Unknown => self.error(500, "5.5.1 Command not recognized"),
         }
     }
 
@@ -151,12 +172,21 @@ impl Server {
         let extensions = self.offer.extensions.iter().filter(ours).map(String::as_str);
         let lines = [self.offer.host_name.as_str()].into_iter().chain(extensions);
         // The second form is the one of before RFC 2554; some devices know no other.
-        Step::Write(reply(250, lines.chain(["AUTH LOGIN PLAIN", "AUTH=LOGIN PLAIN"])))
+        let auth: &[&str] = match self.offer.asks {
+            Asks::Password => &["AUTH LOGIN PLAIN", "AUTH=LOGIN PLAIN"],
+            Asks::PasswordOrToken => &["AUTH LOGIN PLAIN XOAUTH2 OAUTHBEARER", "AUTH=LOGIN PLAIN"],
+            Asks::Nothing => &[],
+        };
+        Step::Write(reply(250, lines.chain(auth.iter().copied())))
     }
 
     fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> Step<Login, Ended> {
-        match Exchange::begin(mechanism, initial) {
+        match Exchange::begin(self.offer.asks, mechanism, initial) {
             Some(turn) => self.turn(turn),
+            None if self.offer.asks.takes_tokens() => self.error(
+                504,
+                "5.5.4 Mechanism not supported: use LOGIN, PLAIN, XOAUTH2 or OAUTHBEARER",
+            ),
             None => self.error(504, "5.5.4 Mechanism not supported: use LOGIN or PLAIN"),
         }
     }
@@ -167,12 +197,12 @@ impl Server {
                 self.state = State::Sasl(exchange);
                 say(334, challenge)
             }
-            Turn::Judge(user, password) => {
+            Turn::Judge(credentials) => {
                 self.state = State::Judged;
-                Step::Done(Login { user, password, client_name: self.client_name.clone() })
+                Step::Done(Login { credentials, client_name: self.client_name.clone() })
             }
             Turn::Cancelled => self.error(501, "5.0.0 Authentication cancelled"), // RFC 4954 section 4
-            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form)) => {
+            Turn::Bad(bad @ (BadResponse::Base64 | BadResponse::Form | BadResponse::Token)) => {
                 self.error(501, &format!("5.5.2 {bad}"))
             }
             Turn::Bad(bad @ (BadResponse::User | BadResponse::Authorization)) => {
@@ -201,95 +231,22 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
     reply(code, [format!("{status} {}", refusal.text).as_str()])
 }
 
+/// The same about a MAIL. A 535 answers AUTH only, and 530 would have the client ask a person for
+/// a password that does not exist: 550 (RFC 5321 section 4.2.3) with `X.7.1`, delivery not
+/// authorized (RFC 3463 section 3.8), lets the message come back to its sender. 451 keeps it in
+/// the client's queue.
+fn mail_refused(refusal: &Refusal) -> Vec<u8> {
+    let (code, status) = match refusal.kind {
+        RefusalKind::Credentials => (550, "5.7.1"),
+        RefusalKind::Unavailable => (451, "4.7.0"),
+        RefusalKind::Busy => (451, "4.3.2"),
+        RefusalKind::ShuttingDown | RefusalKind::Deadline | RefusalKind::NotAllowed => {
+            return refused(refusal);
+        }
+    };
+    reply(code, [format!("{status} {}", refusal.text).as_str()])
+}
+
 fn say(code: u16, text: &str) -> Step<Login, Ended> {
     Step::Write(reply(code, [text]))
-}
-
-/// Whether a line that is still arriving may be an AUTH command, whose limit is higher.
-fn is_auth(input: &[u8]) -> bool {
-    input.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
-}
-
-fn command(line: &[u8]) -> Command<'_> {
-    let line = line.trim_ascii();
-    let parsed: IResult<_, _> = all_consuming(alt((auth, argument, plain_command))).parse(line);
-    parsed.map_or(Command::Unknown, |(_, command)| command)
-}
-
-/// `"AUTH" SP sasl-mech [SP (initial-response / "=")]` (RFC 4954 section 4)
-fn auth(line: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let mechanism = preceded((tag_no_case("AUTH"), space1), word);
-    let initial = opt(preceded(space1, word));
-    (mechanism, initial)
-        .map(|(mechanism, initial)| Command::Auth { mechanism, initial })
-        .parse(line)
-}
-
-/// `"EHLO" SP ( Domain / address-literal )` and `"HELO" SP Domain` (RFC 5321 section 4.1.1.1);
-/// some clients leave the argument away.
-fn argument(line: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let name = || preceded(space0, rest);
-    alt((
-        preceded(verb("EHLO"), name()).map(Command::Ehlo),
-        preceded(verb("HELO"), name()).map(Command::Helo),
-    ))
-    .parse(line)
-}
-
-/// A verb and whatever follows it (RFC 5321 section 4.1.1).
-fn plain_command(line: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let known = |name, command| verb(name).map(move |_| command);
-    terminated(
-        alt((
-            known("STARTTLS", Command::StartTls),
-            known("NOOP", Command::Noop),
-            known("RSET", Command::Rset),
-            known("HELP", Command::Help),
-            known("VRFY", Command::Vrfy),
-            known("QUIT", Command::Quit),
-            alt(["MAIL", "RCPT", "DATA", "BDAT", "EXPN", "ETRN", "BURL"].map(verb))
-                .map(|_| Command::Mail),
-        )),
-        rest,
-    )
-    .parse(line)
-}
-
-/// The verb, as a whole word, in any case.
-fn verb<'a>(
-    name: &'static str,
-) -> impl Parser<&'a [u8], Output = &'a [u8], Error = nom::error::Error<&'a [u8]>> {
-    verify(take_while1(|octet: u8| octet.is_ascii_graphic()), move |word: &[u8]| {
-        word.eq_ignore_ascii_case(name.as_bytes())
-    })
-}
-
-fn word(line: &[u8]) -> IResult<&[u8], &[u8]> {
-    take_while1(|octet: u8| octet.is_ascii_graphic()).parse(line)
-}
-
-/// The client's name where it is a `Domain` or an `address-literal` (RFC 5321 sections 4.1.2 and
-/// 4.1.3); Exchange Online refuses anything else.
-fn client_name(name: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(name).ok()?;
-    is_client_name(name).then(|| name.to_owned())
-}
-
-/// See [`client_name`].
-pub(in crate::mail) fn is_client_name(name: &str) -> bool {
-    if let Some(literal) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return match literal.get(..5) {
-            Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => {
-                literal[5..].parse::<Ipv6Addr>().is_ok()
-            }
-            _ => literal.parse::<Ipv4Addr>().is_ok(),
-        };
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 255 && name.split('.').all(label)
 }

@@ -1,0 +1,179 @@
+//! Makes guessing hopeless, and keeps a typo from being an outage.
+//!
+//! Failed logins are counted by account and by address, and either is locked for a while when it
+//! has too many: then passwords are not even looked at. Where an account has logged in rightly
+//! within the last day it is at home. Such a pair of account and address stands apart: it has a
+//! count of its own, adds to no other, and no other locks it. So neither a guesser elsewhere nor a
+//! broken client on the same machine keeps out the scanner that works, and guessing from a home
+//! gets no further than from anywhere else. A success clears no count: a guesser could hide behind
+//! it.
+//!
+//! Addresses arrive here as the networks that they are counted by.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use super::{
+    delays::Delays,
+    lockouts::{Lockouts, WINDOW, make_room},
+};
+use crate::config::Limits;
+
+/// How long an address is an account's home after a right login.
+pub(super) const HOME_FOR: Duration = Duration::from_secs(24 * 3600);
+/// An address may stand for many clients: it is locked after so many times what locks an account.
+const OF_AN_ADDRESS: u32 = 3;
+
+/// An account at an address.
+type Pair = (String, IpAddr);
+
+/// Counts, locks and slows down.
+pub(super) struct Throttle {
+    accounts: Lockouts<String>,
+    addresses: Lockouts<IpAddr>,
+    pairs: Lockouts<Pair>,
+    /// When each pair's last right login was.
+    homes: Mutex<HashMap<Pair, Instant>>,
+    delays: Delays,
+    time: Duration,
+    ends: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What a lockout is of; its `Display` is for the log.
+#[derive(Clone)]
+enum Locked {
+    Account(String),
+    Address(IpAddr),
+    Pair(Pair),
+}
+
+impl Throttle {
+    pub(super) fn new(limits: &Limits, stop: CancellationToken) -> Self {
+        let (after, time) = (limits.lockout_after, limits.lockout_time);
+        Self {
+            accounts: Lockouts::new(after, time),
+            addresses: Lockouts::new(after.saturating_mul(OF_AN_ADDRESS), time),
+            pairs: Lockouts::new(after, time),
+            homes: Mutex::default(),
+            delays: Delays::default(),
+            time,
+            ends: TaskTracker::new(),
+            stop,
+        }
+    }
+
+    /// Whether logins to this account from there are refused now; without an account, all that
+    /// come from there.
+    pub(super) fn is_locked(&self, account: Option<&str>, from: IpAddr) -> bool {
+        match account {
+            Some(account) if self.is_home(account, from) => {
+                self.pairs.is_locked(&(account.to_owned(), from))
+            }
+            Some(account) => {
+                self.accounts.is_locked(&account.to_owned()) || self.addresses.is_locked(&from)
+            }
+            None => self.addresses.is_locked(&from),
+        }
+    }
+
+    /// Whether the account has logged in rightly from there within the last day.
+    pub(super) fn is_home(&self, account: &str, from: IpAddr) -> bool {
+        let last = self.homes().get(&(account.to_owned(), from)).copied();
+        last.is_some_and(|last| last.elapsed() < HOME_FOR)
+    }
+
+    /// Notes a right login.
+    pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
+        let mut homes = self.homes();
+        make_room(&mut homes, |last| last.elapsed() < HOME_FOR, |last| *last);
+        homes.insert((account.to_owned(), from), Instant::now());
+    }
+
+    /// Counts a failed login; without an account, for the address only.
+    pub(super) fn failed(&self, account: Option<&str>, from: IpAddr) {
+        if let Some(account) = account {
+            let pair = (account.to_owned(), from);
+            if self.is_home(account, from) {
+                if self.pairs.fail(pair.clone()) {
+                    self.begin(Locked::Pair(pair));
+                }
+                return;
+            }
+            if self.accounts.fail(account.to_owned()) {
+                self.begin(Locked::Account(account.to_owned()));
+            }
+        }
+        if self.addresses.fail(from) {
+            self.begin(Locked::Address(from));
+        }
+    }
+
+    /// See [`Delays::slow_down`].
+    pub(super) async fn slow_down(&self, from: IpAddr) {
+        self.delays.slow_down(from).await;
+    }
+
+    /// Says that a lockout has begun, and later that it has ended.
+    fn begin(&self, locked: Locked) {
+        let seconds = self.time.as_secs();
+        warn!(
+            event = "lockout",
+            of = %locked,
+            seconds,
+            cause = %format_args!("too many failed logins within {} minutes", WINDOW.as_secs() / 60),
+            remedy = locked.remedy(),
+            "locked for a while: passwords are not looked at",
+        );
+        let (time, stop) = (self.time, self.stop.clone());
+        self.ends.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(time) => info!(event = "lockout_end", of = %locked, "lockout is over"),
+            }
+        });
+    }
+
+    fn homes(&self) -> MutexGuard<'_, HashMap<Pair, Instant>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner) // plain data: valid at any moment
+    }
+}
+
+impl Locked {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Account(_) => {
+                "look at the client addresses of the login_refused lines before: mend the client \
+                 that has a wrong password, or shut the guesser out with allow; addresses from \
+                 which the account has logged in today still get in"
+            }
+            Self::Address(_) => {
+                "mend the client at this address, or shut it out with allow if it guesses; accounts \
+                 that have logged in from there today still get in"
+            }
+            Self::Pair(_) => {
+                "mend the password in this client: it logged in rightly today and now does not; \
+                 until then it is told to come back later"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(account) => write!(f, "account {account}"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Pair((account, address)) => write!(f, "account {account} at address {address}"),
+        }
+    }
+}
