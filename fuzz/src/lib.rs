@@ -3,25 +3,43 @@
 
 use bytes::BytesMut;
 use mailwicket::mail::{
-    Protocol, Refusal, RefusalKind, Step,
+    Credentials, Protocol, Refusal, RefusalKind, Step,
     client::{ClientRole, Security, TokenForm, TokenLogin},
-    server::{Offer, ServerRole},
+    server::{Asks, Offer, ServerRole},
 };
+use secrecy::ExposeSecret;
 
-/// Plays a client to a server role, once whole and once octet by octet.
+/// Plays a client to a server role, whatever that asks for, once whole and once octet by octet.
 pub fn to_server(protocol: Protocol, data: &[u8]) {
-    let whole = serve(protocol, data, data.len().max(1));
-    assert_eq!(whole, serve(protocol, data, 1));
+    for asks in [Asks::Password, Asks::PasswordOrToken, Asks::Nothing] {
+        let offer = Offer { asks, ..Offer::exchange_online(protocol) };
+        let whole = serve(protocol, offer.clone(), data, data.len().max(1));
+        assert_eq!(whole, serve(protocol, offer, data, 1));
+    }
 }
 
-fn serve(protocol: Protocol, mut rest: &[u8], piece: usize) -> (Vec<u8>, String) {
-    let mut role = ServerRole::new(protocol, Offer::exchange_online(protocol));
+fn serve(protocol: Protocol, offer: Offer, mut rest: &[u8], piece: usize) -> (Vec<u8>, String) {
+    let asks = offer.asks;
+    let mut role = ServerRole::new(protocol, offer);
     let (mut input, mut said) = (BytesMut::new(), Vec::new());
     loop {
         match role.step(&mut input) {
             Step::Write(bytes) => said.extend(checked(bytes)),
             Step::Done(login) => {
-                assert!(!login.user.is_empty() && !login.user.contains(char::is_control));
+                match login.credentials {
+                    Credentials::Password { user, .. } => assert!(is_user(&user)),
+                    Credentials::Token { user, token } => {
+                        assert!(is_user(&user) && asks == Asks::PasswordOrToken);
+                        let token = token.expose_secret();
+                        let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
+                        assert!((1..=16_384).contains(&token.len()) && token.bytes().all(is_token));
+                    }
+                    Credentials::Unasked => {
+                        assert!(asks == Asks::Nothing && protocol == Protocol::Smtp);
+                        let next = input.trim_ascii_start().get(..4).expect("MAIL is left");
+                        assert!(next.eq_ignore_ascii_case(b"MAIL"));
+                    }
+                }
                 let refusal = Refusal::new(RefusalKind::Credentials, "no");
                 said.extend(checked(role.answer(Err(&refusal))));
             }
@@ -34,6 +52,10 @@ fn serve(protocol: Protocol, mut rest: &[u8], piece: usize) -> (Vec<u8>, String)
             other => return (said, format!("{other:?}")),
         }
     }
+}
+
+fn is_user(user: &str) -> bool {
+    !user.is_empty() && !user.contains(char::is_control)
 }
 
 fn checked(bytes: Vec<u8>) -> Vec<u8> {

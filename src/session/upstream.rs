@@ -348,3 +348,43 @@ impl fmt::Display for OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Refused;
+
+    /// Mail must not be lost while an administrator signs in, nor while guesses of somebody else
+    /// keep Entra from being asked.
+    #[test]
+    fn what_passes_by_itself_or_by_a_sign_in_is_no_refusal() {
+        let refused = |error: &str, by_password| Refused {
+            error: error.to_owned(),
+            description: "words".to_owned(),
+            aadsts: None,
+            by_password,
+        };
+        let user = "ann@contoso.com".to_owned();
+        let signed_out = Some(refused("invalid_grant", false));
+        let rows = [
+            (TokenError::NeedsSignIn { user: user.clone(), refused: None }, false, None),
+            (TokenError::NeedsSignIn { user, refused: signed_out }, false, None),
+            (TokenError::Held, false, None),
+            (TokenError::NoPassword, false, None),
+            (TokenError::Refused(refused("invalid_client", false)), true, None),
+            (TokenError::Refused(refused("invalid_grant", true)), true, Some(false)),
+        ];
+        let mut ran = 0;
+        for (error, is_refusal, verdict) in rows {
+            let name = error.to_string();
+            let error = OpenError::Token(error);
+            let kind = if is_refusal { RefusalKind::Credentials } else { RefusalKind::Unavailable };
+            assert_eq!(error.refusal().kind, kind, "{name}");
+            assert_eq!(error.verdict_on_password(), verdict, "{name}");
+            ran += 1;
+        }
+        assert_eq!(ran, 6);
+        let later = OpenError::Closed("auth");
+        assert_eq!(later.verdict_on_password(), Some(true), "there was a token");
+    }
+}

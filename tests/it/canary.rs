@@ -42,9 +42,27 @@ async fn no_secret_is_logged_at_any_level() {
     stage.client().await.log_in("mfa@contoso.com", PASSWORD).await;
     stage.ended().await;
 
+    let stage = Stage::changed(|config| {
+        Arc::make_mut(&mut config.listeners[0]).pass_tokens = true;
+        config.limits.lockout_after = 1;
+    })
+    .await;
+    let token = stage.token().await;
+    for token in [token.as_str(), "canary-token"] {
+        stage.client().await.log_in_with_token(USER, token).await;
+        let mut client = stage.client().await;
+        client.log_in_with_token("", token).await;
+        client.log_in_with_token(USER, &format!("{token} ")).await;
+    }
+    stage.client().await.log_in(USER, "canary-typo").await;
+    stage.client().await.log_in(USER, "canary-guess").await;
+    stage.ended().await;
+
     let log = caught.text();
     assert!(
-        log.contains("session_end") && log.contains("login_refused"),
+        ["session_end", "login_refused", "by=\"token\"", "lockout", "login_locked"]
+            .iter()
+            .all(|words| log.contains(words)),
         "the log was caught: {log}"
     );
     let canaries = [
@@ -52,6 +70,7 @@ async fn no_secret_is_logged_at_any_level() {
         "canary-typo",
         "canary-guess",
         "canary-message",
+        "canary-token",
         contoso::PASSWORD,
         contoso::APP_SECRET,
         "proxy-canary-password",

@@ -5,20 +5,29 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, subscriber::DefaultGuard};
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt, registry};
 
 /// The text so far.
 #[derive(Clone, Default)]
 pub(crate) struct Caught(Arc<Mutex<Vec<u8>>>);
 
+/// Ends the catching when it is dropped.
+pub(crate) struct Catching {
+    _guard: DefaultGuard,
+    /// While there is one subscriber only, a test on another thread that comes first to a log line
+    /// switches it off for good: tracing asks that thread's, and it has none.
+    _second: Dispatch,
+}
+
 impl Caught {
     /// Catches until the guard is dropped. The test must have one thread.
-    pub(crate) fn begin() -> (Self, DefaultGuard) {
+    pub(crate) fn begin() -> (Self, Catching) {
         let caught = Self::default();
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(caught.clone());
+        let second = Dispatch::new(registry());
         let guard = tracing::subscriber::set_default(registry().with(layer));
-        (caught, guard)
+        (caught, Catching { _guard: guard, _second: second })
     }
 
     pub(crate) fn text(&self) -> String {

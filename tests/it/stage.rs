@@ -1,14 +1,22 @@
 //! The stage that the end-to-end tests play on: the sandbox, mailwicket on it, a legacy client.
 
-use std::{net::SocketAddr, path::Path, sync::LazyLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::{
     config::{self, Config},
     daemon::{Daemon, Reload, StartError},
+    net::dial::Dialer,
     sandbox::{Options, Profile, Sandbox, world::contoso},
-    secret,
+    secret, session,
+    token::{Identity, cache::Tokens},
 };
+use secrecy::ExposeSecret;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -16,6 +24,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) const USER: &str = "scanner@contoso.com";
 pub(crate) const PASSWORD: &str = "local-canary-password";
@@ -49,6 +58,26 @@ impl Stage {
         let text = text(&sandbox, listener, more);
         let config = parse(&text);
         Self::run(sandbox, &config)
+    }
+
+    /// The usual stage with another configuration.
+    pub(crate) async fn changed(change: impl FnOnce(&mut Config)) -> Self {
+        let sandbox = Self::sandbox().await;
+        let mut config = parse(&text(&sandbox, "", ""));
+        change(&mut config);
+        Self::run(sandbox, &config)
+    }
+
+    /// A token that a client of ours got for itself, in another way than through mailwicket.
+    pub(crate) async fn token(&self) -> String {
+        let config = parse(&text(&self.sandbox, "", ""));
+        let dialer = Arc::new(Dialer::new(&config.outbound).expect("a way out"));
+        let tokens =
+            Tokens::new(session::courier(dialer), None, TaskTracker::new(), CancellationToken::new());
+        let identity =
+            Identity { app: Arc::clone(&config.accounts[0].entra), user: USER.to_owned() };
+        let token = tokens.get(&identity, None).await.expect("a token");
+        token.secret().expose_secret().to_owned()
     }
 
     pub(crate) async fn sandbox() -> Sandbox {
@@ -251,6 +280,13 @@ impl Client {
         self.say("EHLO client.example").await;
         self.say(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0{user}\0{password}"))))
             .await
+    }
+
+    /// Logs in with a token of its own.
+    pub(crate) async fn log_in_with_token(&mut self, user: &str, token: &str) -> String {
+        self.say("EHLO client.example").await;
+        let message = format!("user={user}\x01auth=Bearer {token}\x01\x01");
+        self.say(&format!("AUTH XOAUTH2 {}", BASE64_STANDARD.encode(message))).await
     }
 
     /// Sends a message, already dot-stuffed and ended by CRLF.

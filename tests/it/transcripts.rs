@@ -3,16 +3,16 @@
 //!
 //! Each protocol has a folder. A file holds scenes (`== title`). In `server.txt` the client's lines are given and the server's
 //! are expected, in `client.txt` the other way round. Further lines say what the role yields:
-//! `LOGIN user password name`, `TLS`, `DONE extensions`, `END words`, `FAIL words`, `LEFT octets`;
+//! `LOGIN user password name`, `TOKEN user token name`, `UNASKED name`, `TLS`, `DONE extensions`, `END words`, `FAIL words`, `LEFT octets`;
 //! and what is done to it: `VERDICT ok`, `VERDICT kind words`, `RAW octets` without a line end.
 
 use std::{collections::VecDeque, fmt::Debug, fs, path::Path};
 
 use bytes::BytesMut;
 use mailwicket::mail::{
-    Login, Protocol, Refusal, RefusalKind, Step,
+    Credentials, Login, Protocol, Refusal, RefusalKind, Step,
     client::{ClientRole, Failure, Opened, Security, TokenForm, TokenLogin},
-    server::{Offer, ServerRole},
+    server::{Asks, Offer, ServerRole},
 };
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -124,7 +124,7 @@ impl Stage {
 
 /// Each protocol, and how many scenes its files hold at least.
 const PROTOCOLS: [(Protocol, usize, usize); 3] =
-    [(Protocol::Smtp, 25, 15), (Protocol::Imap, 25, 20), (Protocol::Pop3, 20, 10)];
+    [(Protocol::Smtp, 40, 15), (Protocol::Imap, 30, 20), (Protocol::Pop3, 24, 10)];
 
 #[test]
 fn the_server_roles_play_their_scenes() {
@@ -147,15 +147,18 @@ fn play_server(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
             .map(str::to_owned)
             .into();
     }
-    let mut role = ServerRole::new(protocol, offer);
+    let mut role = ServerRole::new(protocol, offer.clone());
     for (number, line) in lines {
         stage.at = format!("{protocol}/server.txt:{number} ({title}, {way:?})");
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
             "OFFERS" => {
-                let extensions = rest.split('|').map(str::to_owned).collect();
-                let offer = Offer { host_name: "mailwicket".to_owned(), extensions };
-                role = ServerRole::new(protocol, offer);
+                offer.extensions = rest.split('|').map(str::to_owned).collect();
+                role = ServerRole::new(protocol, offer.clone());
+            }
+            "ASKS" => {
+                offer.asks = asks(rest);
+                role = ServerRole::new(protocol, offer.clone());
             }
             "C:" => stage.give(rest, "\r\n"),
             "RAW" => stage.give(rest, ""),
@@ -163,11 +166,14 @@ fn play_server(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
                 stage.hear(|input| role.step(input));
                 stage.expect(rest);
             }
-            "LOGIN" => {
+            "LOGIN" | "TOKEN" | "UNASKED" => {
                 let Step::Done(login) = stage.yielded(|input| role.step(input)) else {
                     panic!("{}", stage.at)
                 };
-                let expected = String::from_utf8(unescape(rest)).unwrap();
+                for secret in ["TESTTOKEN", "pass word"] {
+                    assert!(!format!("{login:?} {role:?}").contains(secret), "{}", stage.at);
+                }
+                let expected = String::from_utf8(unescape(line)).unwrap();
                 assert_eq!(shown(&login), expected, "{}", stage.at);
             }
             "VERDICT" => {
@@ -259,10 +265,12 @@ proptest! {
     #[test]
     fn any_pieces_give_the_server_the_same_session(
         (protocol, input) in spoken(client_words),
+        asks in proptest::sample::select(vec![Asks::Password, Asks::PasswordOrToken, Asks::Nothing]),
         cuts in proptest::collection::vec(1..9_usize, 1..40),
     ) {
         let run = |cuts: &[usize]| {
-            let mut role = ServerRole::new(protocol, Offer::exchange_online(protocol));
+            let offer = Offer { asks, ..Offer::exchange_online(protocol) };
+            let mut role = ServerRole::new(protocol, offer);
             replay(&input, cuts, |input| role.step(input))
         };
         prop_assert_eq!(run(&[usize::MAX]), run(&cuts));
@@ -322,8 +330,13 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "AUTH PLAIN AHUAcA==",
             "*",
             "dXNlcg==",
+            "AUTH XOAUTH2",
+            "AUTH OAUTHBEARER biwBAQ==",
+            "dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==",
             "NOOP",
             "MAIL FROM:<a@b>",
+            "BDAT 3",
+            "GET / HTTP/1.1",
         ],
         Protocol::Imap => &[
             "a CAPABILITY",
@@ -335,6 +348,9 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "e AUTHENTICATE PLAIN",
             "f AUTHENTICATE LOGIN dXNlcg==",
             "g authenticate plain AHUAcA==",
+            "l authenticate xoauth2",
+            "m AUTHENTICATE XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==",
+            "dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==",
             "h LOGIN {9999}",
             "i LOGIN {9999+}",
             "AHUAcA==",
@@ -350,6 +366,8 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "AUTH",
             "AUTH PLAIN",
             "AUTH LOGIN dXNlcg==",
+            "AUTH XOAUTH2",
+            "dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==",
             "AHUAcA==",
             "*",
             "APOP user 0123",
@@ -467,8 +485,26 @@ fn refusal(kind: &str, words: &str) -> Refusal {
     Refusal::new(kind, String::from_utf8(unescape(words)).unwrap())
 }
 
-fn shown(Login { user, password, client_name }: &Login) -> String {
-    format!("{user} {} {}", password.expose_secret(), client_name.as_deref().unwrap_or("-"))
+fn shown(Login { credentials, client_name }: &Login) -> String {
+    let name = client_name.as_deref().unwrap_or("-");
+    match credentials {
+        Credentials::Password { user, password } => {
+            format!("LOGIN {user} {} {name}", password.expose_secret())
+        }
+        Credentials::Token { user, token } => {
+            format!("TOKEN {user} {} {name}", token.expose_secret())
+        }
+        Credentials::Unasked => format!("UNASKED {name}"),
+    }
+}
+
+fn asks(word: &str) -> Asks {
+    match word {
+        "password" => Asks::Password,
+        "tokens" => Asks::PasswordOrToken,
+        "nothing" => Asks::Nothing,
+        _ => panic!("{word}"),
+    }
 }
 
 type Scene = (String, Vec<(usize, String)>);

@@ -134,11 +134,11 @@ impl Throttle {
             remedy = locked.remedy(),
             "locked for a while: passwords are not looked at",
         );
-        let (time, stop) = (self.time, self.stop.clone());
+        let (over, stop) = (sleep(self.time), self.stop.clone());
         self.ends.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = sleep(time) => info!(event = "lockout_end", of = %locked, "lockout is over"),
+                () = over => info!(event = "lockout_end", of = %locked, "lockout is over"),
             }
         });
     }
