@@ -250,11 +250,13 @@ impl OpenError {
     /// Whether trying again, unchanged, is pointless.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            // No token either way, and yet neither is the client's fault nor final: an administrator
-            // signs in, or some minutes pass, and the same login is right. A permanent refusal would
-            // have clients drop or bounce the mail that waits for it.
-            Self::Token(TokenError::NeedsSignIn { .. } | TokenError::Held) => false,
-            Self::Token(error) => error.is_refusal(),
+            // No token either way, and yet neither is final: an administrator signs in, or some
+            // minutes pass, and the same login is right. A permanent refusal would have clients
+            // drop or bounce the mail that waits for it.
+            Self::Token(error) => {
+                !matches!(error, TokenError::NeedsSignIn { .. } | TokenError::Held)
+                    && error.is_refusal()
+            }
             Self::Dialogue(failure) => {
                 matches!(
                     failure,

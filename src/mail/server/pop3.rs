@@ -135,10 +135,10 @@ impl Server {
             Command::Auth { mechanism, initial } => {
                 match Exchange::begin(self.offer.asks, mechanism, initial) {
                     Some(turn) => self.turn(turn),
-                    None => {
-                        let names = self.mechanisms();
-                        self.error(&format!("-ERR Mechanism not supported: use one of {names}"))
-                    }
+                    None if self.offer.asks.takes_tokens() => self.error(
+                        "-ERR Mechanism not supported: use PLAIN, LOGIN, XOAUTH2 or OAUTHBEARER",
+                    ),
+                    None => self.error("-ERR Mechanism not supported: use PLAIN or LOGIN"),
                 }
             }
             Command::Apop => self.error("-ERR APOP is not supported: use USER and PASS"),
