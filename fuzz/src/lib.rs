@@ -31,7 +31,9 @@ fn serve(protocol: Protocol, offer: Offer, mut rest: &[u8], piece: usize) -> (Ve
                     Credentials::Token { user, token } => {
                         assert!(is_user(&user) && asks == Asks::PasswordOrToken);
                         let token = token.expose_secret();
-                        let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
+                        let is_token = |octet: u8| {
+                            octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet)
+                        };
                         assert!((1..=16_384).contains(&token.len()) && token.bytes().all(is_token));
                     }
                     Credentials::Unasked => {
