@@ -36,7 +36,6 @@ impl Front {
         }
     }
 
-    /// Tells the client the verdict. Words that were asked for by nothing are none.
     pub(super) async fn tell(&mut self, verdict: Result<(), &Refusal>) -> io::Result<()> {
         let words = self.role.answer(verdict);
         timeout(FAREWELL, write(&mut self.io, words)).await?
