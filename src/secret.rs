@@ -83,6 +83,11 @@ pub fn hash_password(password: &SecretString) -> String {
     hash.expect("argon2 takes any password and a salt of 16 octets").to_string()
 }
 
+/// Whether there is no password at all.
+pub fn is_empty(password: &SecretString) -> bool {
+    password.expose_secret().is_empty()
+}
+
 /// Whether the password is the one that was hashed. Takes as long as the hash's parameters ask:
 /// not for an async thread. A string that is no hash matches nothing.
 pub fn verify_password(hash: &str, password: &SecretString) -> bool {

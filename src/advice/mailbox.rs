@@ -1,8 +1,8 @@
 //! IMAP and POP3 replies.
 
-use super::{
-    Advice,
-    row::{Part::Words, Row, documented, observed},
+use super::row::{
+    Part::{Code, Words},
+    Row, documented, observed,
 };
 
 const CONNECTED: &str = "Switch the protocol on and grant the mailbox: Set-CASMailbox <mailbox> \
@@ -10,23 +10,51 @@ const CONNECTED: &str = "Switch the protocol on and grant the mailbox: Set-CASMa
     $sp.Id of the app> -AccessRights FullAccess. If it worked before, let the client connect less \
     often.";
 
-/// The token is the app's.
-pub(super) static NOT_CONNECTED_APP: Advice = Advice {
-    code: "User is authenticated but not connected",
-    cause: "The app's token is valid, but Exchange opens no mailbox for it: the app has no permission on this mailbox, IMAP is off, or there are too many connections.",
-    remedy: "Add-MailboxPermission -Identity <mailbox> -User $sp.Id -AccessRights FullAccess, with \
-        the Id of the enterprise application; Set-CASMailbox <mailbox> -ImapEnabled $true. If it \
-        worked before, let the client connect less often.",
-};
+/// Where the token is an app's.
+pub(super) const BY_APP: &[Row] = &[observed(
+    &[Words("user is authenticated but not connected")],
+    "User is authenticated but not connected",
+    "The app's token is valid, but Exchange opens no mailbox for it: the app has no permission on this mailbox, IMAP is off, or there are too many connections.",
+    "Add-MailboxPermission -Identity <mailbox> -User $sp.Id -AccessRights FullAccess, with the Id of \
+     the enterprise application; Set-CASMailbox <mailbox> -ImapEnabled $true. If it worked before, \
+     let the client connect less often.",
+)];
 
-/// The token is the user's own.
-pub(super) static NOT_CONNECTED_USER: Advice = Advice {
-    code: "User is authenticated but not connected",
-    cause: "The user's token is valid, but Exchange opens no mailbox for it: no licence or mailbox, IMAP is off, no right on a shared mailbox, or too many connections.",
-    remedy: "Set-CASMailbox <mailbox> -ImapEnabled $true; for another's mailbox \
-        Add-MailboxPermission -Identity <mailbox> -User <user> -AccessRights FullAccess. If it \
-        worked before, let the client connect less often.",
-};
+/// Where the token is a user's own.
+pub(super) const BY_USER: &[Row] = &[
+    observed(
+        &[Words("user is authenticated but not connected")],
+        "User is authenticated but not connected",
+        "The user's token is valid, but Exchange opens no mailbox for it: no licence or mailbox, IMAP is off, no right on a shared mailbox, or too many connections.",
+        "Set-CASMailbox <mailbox> -ImapEnabled $true; for another's mailbox Add-MailboxPermission \
+         -Identity <mailbox> -User <user> -AccessRights FullAccess. If it worked before, let the \
+         client connect less often.",
+    ),
+    documented(
+        &[Words("no authenticate failed")],
+        "NO AUTHENTICATE failed",
+        "Exchange Online does not accept this user's token for this mailbox, or IMAP is switched off for it.",
+        "Set-CASMailbox <mailbox> -ImapEnabled $true; grant admin consent to IMAP.AccessAsUser.All; \
+         for another's mailbox Add-MailboxPermission -Identity <mailbox> -User <user> -AccessRights \
+         FullAccess",
+    ),
+    documented(
+        &[Words("authentication failure: unknown user name or bad password")],
+        "-ERR Authentication failure",
+        "Exchange Online does not accept this user's token for this mailbox, or POP3 is switched off for it.",
+        "Set-CASMailbox <mailbox> -PopEnabled $true; grant admin consent to POP.AccessAsUser.All; for \
+         another's mailbox Add-MailboxPermission -Identity <mailbox> -User <user> -AccessRights \
+         FullAccess",
+    ),
+    documented(
+        &[Code("535"), Code("5.7.3")],
+        "535 5.7.3",
+        "Exchange Online does not accept this user's token for this mailbox.",
+        "Grant admin consent to SMTP.Send, and look whether the user has a mailbox. To send for a \
+         shared mailbox the login is the user's own: Add-RecipientPermission -Identity <shared> \
+         -Trustee <user> -AccessRights SendAs.",
+    ),
+];
 
 pub(super) const ROWS: &[Row] = &[
     documented(

@@ -37,10 +37,11 @@ pub fn for_reply(reply: &str) -> Option<&'static Advice> {
     inner.or_else(|| best(&text, replies()))
 }
 
-/// The advice for an IMAP login that was good and opens no mailbox, by whose token it was: an app's,
-/// or a user's own.
-pub fn not_connected(by_app: bool) -> &'static Advice {
-    if by_app { &mailbox::NOT_CONNECTED_APP } else { &mailbox::NOT_CONNECTED_USER }
+/// The advice for a mail server's reply to a login, by whose token it was: an app's, or a user's
+/// own.
+pub fn for_login(reply: &str, by_app: bool) -> Option<&'static Advice> {
+    let rows = if by_app { mailbox::BY_APP } else { mailbox::BY_USER };
+    best(&Text::new(reply), rows.iter()).or_else(|| for_reply(reply))
 }
 
 /// The advice for an Entra error number, such as `7000215`.

@@ -122,6 +122,9 @@ pub enum RefusalKind {
     /// The credentials are refused; trying again cannot help (SMTP `535 5.7.8`, IMAP
     /// `NO [AUTHENTICATIONFAILED]`, POP3 `-ERR [AUTH]`).
     Credentials,
+    /// The credentials are right, and do not open this mailbox; trying again cannot help (SMTP
+    /// `535 5.7.8`, IMAP `NO [AUTHORIZATIONFAILED]`, POP3 `-ERR [AUTH]`).
+    Mailbox,
     /// Entra, the proxy or the upstream cannot be reached or is out of order; trying again later
     /// can help (SMTP `454 4.7.0`, IMAP `NO [UNAVAILABLE]`, POP3 `-ERR [SYS/TEMP]`).
     Unavailable,

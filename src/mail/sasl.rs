@@ -30,7 +30,7 @@ pub(super) enum BadResponse {
     /// Not of the mechanism's form.
     #[error("Malformed credentials")]
     Form,
-    /// The user name is empty, too long, or holds ^A, CR, LF or NUL.
+    /// The user name is empty, too long, or holds a blank, ^A, CR, LF or NUL.
     #[error("User name not usable")]
     User,
     /// PLAIN that asks to act as somebody else.
@@ -196,8 +196,9 @@ fn token_user(octets: &[u8]) -> Result<String, BadResponse> {
 
 fn user_name(octets: &[u8]) -> Result<String, BadResponse> {
     let user = Zeroizing::new(decoded(octets));
-    let usable =
-        !user.is_empty() && user.len() <= USER_LIMIT && !user.chars().any(char::is_control);
+    // A blank would be in no configured name, and what Exchange makes of one is not known.
+    let odd = |letter: char| letter.is_control() || letter.is_whitespace();
+    let usable = !user.is_empty() && user.len() <= USER_LIMIT && !user.chars().any(odd);
     if usable { Ok(user.to_string()) } else { Err(BadResponse::User) }
 }
 

@@ -61,11 +61,24 @@ impl Ending {
                 event = "client_dialogue",
                 account,
                 cause = %ended,
-                remedy = "check which program connects here and what it is set to speak: \
-                          this port speaks the listener's protocol, in clear, with AUTH LOGIN or PLAIN",
+                remedy = dialogue_remedy(*ended),
                 "client cut off",
             ),
             Self::Broken(error) => debug!(%error, "client connection broke"),
+        }
+    }
+}
+
+fn dialogue_remedy(ended: Ended) -> &'static str {
+    match ended {
+        Ended::TooManyRefusals => "see the failed logins of this session above",
+        Ended::Quit
+        | Ended::TooManyErrors
+        | Ended::LineTooLong
+        | Ended::LiteralTooLong
+        | Ended::NoCommands => {
+            "check which program connects here and what it is set to speak: this port speaks the \
+             listener's protocol, in clear"
         }
     }
 }

@@ -31,12 +31,13 @@ impl Hearing {
     /// Hears what the upstream says.
     pub(super) fn hear(&mut self, octets: &[u8]) {
         if self.observer.as_mut().is_some_and(|observer| observer.hear(octets)) {
-            let advice = advice::not_connected(self.is_app_only);
+            let words = "User is authenticated but not connected";
+            let advice = advice::for_login(words, self.is_app_only);
             warn!(
                 event = "not_connected",
-                error = advice.code,
-                cause = advice.cause,
-                remedy = advice.remedy,
+                error = words,
+                cause = advice.map(|advice| advice.cause),
+                remedy = advice.map(|advice| advice.remedy),
                 "logged in, but the mailbox cannot be opened",
             );
         }

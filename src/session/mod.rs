@@ -85,7 +85,7 @@ impl House {
     #[must_use]
     pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>) -> Self {
         Self {
-            gate: Gate::new(config.accounts.clone()),
+            gate: self.gate.renewed(config.accounts.clone(), &config.limits, self.draining.clone()),
             tokens: self.tokens.clone(),
             dialer,
             learned: Arc::clone(&self.learned),
@@ -133,7 +133,7 @@ impl House {
             return upstream::reach(&self.dialer, &listener.upstream)
                 .await
                 .map(|()| Probe::Reached)
-                .map_err(|error| Trouble::of(&error));
+                .map_err(|error| Trouble::of(&error, false));
         }
         let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
         let request = Request {
@@ -147,7 +147,7 @@ impl House {
         upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress)
             .await
             .map(|_| Probe::LoggedIn)
-            .map_err(|error| Trouble::of(&error))
+            .map_err(|error| Trouble::of(&error, account.entra.is_app_only()))
     }
 
     async fn straight_line(
@@ -247,7 +247,8 @@ impl Trouble {
         Self { error, cause: Some(cause), remedy: Some(remedy.to_owned()) }
     }
 
-    fn of(error: &OpenError) -> Self {
-        Self { error: error.to_string(), cause: error.cause(), remedy: error.remedy() }
+    fn of(error: &OpenError, by_app: bool) -> Self {
+        let (cause, remedy) = (error.cause(by_app), error.remedy(by_app));
+        Self { error: error.to_string(), cause, remedy }
     }
 }

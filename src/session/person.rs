@@ -52,20 +52,25 @@ impl Person {
         protocol: Protocol,
         gate: &Gate,
     ) -> Result<&'a str, NotTheirs> {
-        let own = account.mailbox.for_protocol(protocol).unwrap_or(&self.user);
-        let Some(shared) = self.shared.as_deref() else {
-            return Ok(own);
-        };
+        let set = account.mailbox.for_protocol(protocol);
+        let own = set.unwrap_or(&self.user);
         if !account.entra.is_app_only() {
-            // Measured: 535 as the shared mailbox, 235 as its delegate, who then sends as it.
-            return Ok(if protocol == Protocol::Smtp { own } else { shared });
+            return Ok(match self.shared.as_deref() {
+                // Measured: 535 as the shared mailbox, 235 as its delegate, who then sends as it.
+                Some(shared) if protocol != Protocol::Smtp => shared,
+                _ => own,
+            });
         }
-        let mailbox = &account.mailbox;
-        let set = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
-        let is_set = set.into_iter().flatten().any(|set| set.eq_ignore_ascii_case(shared));
-        let covered = gate.account_for(&shared.to_ascii_lowercase());
-        let is_same = covered.is_some_and(|covered| Arc::ptr_eq(covered, account));
-        if is_set || is_same { Ok(shared) } else { Err(NotTheirs) }
+        let meant = self.shared.as_deref().unwrap_or(own);
+        let is_theirs = match set {
+            Some(set) => set.eq_ignore_ascii_case(meant),
+            // What Exchange makes of a mailbox `a/b` is not ours to bet an app's token on.
+            None if meant.contains(['\\', '/']) => false,
+            None => gate
+                .account_for(&meant.to_ascii_lowercase())
+                .is_some_and(|covering| Arc::ptr_eq(covering, account)),
+        };
+        if is_theirs { Ok(meant) } else { Err(NotTheirs) }
     }
 }
 
@@ -92,6 +97,11 @@ mod tests {
             account(exact("scan"), app(), Some("scanner@contoso.com")),
             account(exact("corp\\legacy"), app(), Some("legacy@contoso.com")),
             account(exact("ceo@contoso.com"), app(), None),
+            account(
+                UserPattern::Domain("devices.example".to_owned()),
+                app(),
+                Some("scanner@contoso.com"),
+            ),
             account(UserPattern::Domain("contoso.com".to_owned()), app(), None),
         ];
         Gate::new(accounts, &Limits::default(), CancellationToken::new())
@@ -139,9 +149,20 @@ mod tests {
             ("bob@contoso.com/ceo", Protocol::Imap, Err(NotTheirs)),
             ("bob@contoso.com/ann", Protocol::Imap, Err(NotTheirs)),
             ("bob@contoso.com/x@fabrikam.com", Protocol::Imap, Err(NotTheirs)),
-            ("scan/Scanner@contoso.com", Protocol::Pop3, Ok("Scanner@contoso.com")),
+            ("scan/Scanner@contoso.com", Protocol::Imap, Ok("Scanner@contoso.com")),
+            ("scan/Scanner@contoso.com", Protocol::Pop3, Err(NotTheirs)),
             ("scan/info@contoso.com", Protocol::Pop3, Err(NotTheirs)),
             ("scan", Protocol::Imap, Ok("scanner@contoso.com")),
+            // Set for one protocol, and for none of the others.
+            ("a@devices.example", Protocol::Imap, Ok("scanner@contoso.com")),
+            ("a@devices.example/scanner@contoso.com", Protocol::Imap, Ok("scanner@contoso.com")),
+            ("a@devices.example/b", Protocol::Imap, Err(NotTheirs)),
+            ("a@devices.example/scanner@contoso.com", Protocol::Smtp, Err(NotTheirs)),
+            ("a@devices.example/b", Protocol::Smtp, Ok("b@devices.example")),
+            // What the configuration does not write stays at home.
+            ("x/y@contoso.com", Protocol::Imap, Err(NotTheirs)),
+            ("CORP\\ann@contoso.com", Protocol::Imap, Err(NotTheirs)),
+            ("bob@contoso.com/x/ceo", Protocol::Imap, Err(NotTheirs)),
             ("scan", Protocol::Pop3, Ok("scan")),
         ];
         let mut ran = 0;
@@ -151,6 +172,6 @@ mod tests {
             assert_eq!(person.mailbox(account, protocol, &gate), expected, "{typed} {protocol}");
             ran += 1;
         }
-        assert_eq!(ran, 14);
+        assert_eq!(ran, 23);
     }
 }

@@ -48,7 +48,7 @@ impl SignIn {
     /// # Errors
     /// In words: no such account, a grant that needs no sign-in, no usable vault.
     pub fn prepare(config: &Config, typed: &str) -> Result<Self, Unfit> {
-        let gate = Gate::new(config.accounts.clone());
+        let gate = Gate::new(config.accounts.clone(), &config.limits, CancellationToken::new());
         let user = Person::of(typed.trim(), &gate).user;
         let account = gate.account_for(&user.to_ascii_lowercase()).ok_or_else(|| {
             let remedy = "name a user that an [[account]] in proxy.toml covers";

@@ -64,6 +64,16 @@ pub(super) enum Pass<'a> {
     Theirs(&'a SecretString),
 }
 
+impl Pass<'_> {
+    /// Whether the token is an app's own. One that the client brought is taken for a user's.
+    pub(super) fn is_app_only(&self) -> bool {
+        match self {
+            Self::Ours { identity, .. } => identity.app.is_app_only(),
+            Self::Theirs(_) => false,
+        }
+    }
+}
+
 /// A session at the provider, logged in.
 pub(super) struct Open {
     pub(super) io: Io,
@@ -228,7 +238,12 @@ async fn connect(dialer: &Dialer, upstream: &Upstream) -> Result<Io, OpenError> 
 /// `5.7.139` and "not connected" are verdicts on the mailbox, the tenant or a policy; no other token
 /// changes them, and Exchange makes us wait many seconds for each refusal.
 fn is_policy(reply: &str) -> bool {
-    reply.contains(" 5.7.139 ") || reply.contains("authenticated but not connected")
+    reply.contains(" 5.7.139 ") || is_not_connected(reply)
+}
+
+/// The token is good, and opens no mailbox.
+fn is_not_connected(reply: &str) -> bool {
+    reply.to_ascii_lowercase().contains("authenticated but not connected")
 }
 
 /// What of a reply the client is told beside its meaning: SMTP's reply code and enhanced status
@@ -281,48 +296,51 @@ impl OpenError {
         }
     }
 
-    /// What the client is told.
-    pub(super) fn refusal(&self) -> Refusal {
+    /// What the client is told. `by_app`, here and below: whether the token is the app's own.
+    pub(super) fn refusal(&self, by_app: bool) -> Refusal {
         let kind = match self {
+            Self::Dialogue(Failure::Rejected { reply, .. }) if is_not_connected(reply) => {
+                RefusalKind::Mailbox
+            }
             _ if self.is_refusal() => RefusalKind::Credentials,
             Self::Dialogue(Failure::Unavailable { reply, .. }) if is_limit(reply) => {
                 RefusalKind::Busy
             }
             _ => RefusalKind::Unavailable,
         };
-        Refusal::new(kind, self.client_text())
+        Refusal::new(kind, self.client_text(by_app))
     }
 
     /// What to do about it, for the log.
-    pub(super) fn remedy(&self) -> Option<String> {
+    pub(super) fn remedy(&self, by_app: bool) -> Option<String> {
         match self {
             Self::Token(error) => error.remedy(),
             Self::Dial(error) => error.remedy(),
             Self::Dialogue(Failure::TokenTooLong { .. }) => Some(TOKEN_TOO_LONG.to_owned()),
-            _ => self.advice().map(|advice| advice.remedy.to_owned()),
+            _ => self.advice(by_app).map(|advice| advice.remedy.to_owned()),
         }
     }
 
     /// What it means, for the log, where the error's own words do not say.
-    pub(super) fn cause(&self) -> Option<&'static str> {
-        self.advice().map(|advice| advice.cause)
+    pub(super) fn cause(&self, by_app: bool) -> Option<&'static str> {
+        self.advice(by_app).map(|advice| advice.cause)
     }
 
-    fn advice(&self) -> Option<&'static Advice> {
+    fn advice(&self, by_app: bool) -> Option<&'static Advice> {
         match self {
             Self::Dialogue(
                 Failure::Rejected { reply, .. } | Failure::Unavailable { reply, .. },
-            ) => advice::for_reply(reply),
+            ) => advice::for_login(reply, by_app),
             Self::Token(error) => error.aadsts().and_then(advice::for_aadsts),
             _ => None,
         }
     }
 
-    fn client_text(&self) -> String {
+    fn client_text(&self, by_app: bool) -> String {
         match self {
             Self::Token(error) => error.client_text(),
             Self::Dial(error) => error.summary(),
-            Self::Dialogue(Failure::Rejected { reply, .. }) => match advice::for_reply(reply) {
+            Self::Dialogue(Failure::Rejected { reply, .. }) => match self.advice(by_app) {
                 Some(advice) => {
                     format!("Upstream refused the login ({}): {}", codes(reply), advice.cause)
                 }
@@ -381,7 +399,7 @@ mod tests {
             let name = error.to_string();
             let error = OpenError::Token(error);
             let kind = if is_refusal { RefusalKind::Credentials } else { RefusalKind::Unavailable };
-            assert_eq!(error.refusal().kind, kind, "{name}");
+            assert_eq!(error.refusal(true).kind, kind, "{name}");
             assert_eq!(error.verdict_on_password(), verdict, "{name}");
             ran += 1;
         }

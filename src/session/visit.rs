@@ -147,7 +147,7 @@ impl Visit<'_> {
         person.mailbox(account, self.listener.protocol, &self.house.gate).map_err(|not_theirs| {
             let (cause, remedy) = not_theirs_words(not_theirs);
             warn!(event = "login_refused", account = typed, cause, remedy, "login refused");
-            Refusal::new(RefusalKind::Credentials, "This user may not open that mailbox")
+            Refusal::new(RefusalKind::Mailbox, "This user may not open that mailbox")
         })
     }
 
@@ -163,6 +163,7 @@ impl Visit<'_> {
         let House { tokens, dialer, learned, .. } = self.house;
         let Listener { protocol, upstream, .. } = self.listener;
         let request = Request { protocol: *protocol, upstream, client_name, pass, mailbox };
+        let by_app = request.pass.is_app_only();
         let opened = upstream::open(tokens, dialer, learned, &request, self.progress).await;
         match &opened {
             Ok(_) => {
@@ -177,9 +178,9 @@ impl Visit<'_> {
                     by,
                     phase = self.progress.noted().phase,
                     %error,
-                    cause = error.cause(),
-                    remedy = error.remedy(),
-                    told = error.refusal().text,
+                    cause = error.cause(by_app),
+                    remedy = error.remedy(by_app),
+                    told = error.refusal(by_app).text,
                     "no session at the provider",
                 );
             }
@@ -189,7 +190,7 @@ impl Visit<'_> {
 }
 
 fn logged_in(opened: Result<Open, OpenError>, is_app_only: bool) -> Result<LoggedIn, Refusal> {
-    opened.map(|open| LoggedIn { open, is_app_only }).map_err(|error| error.refusal())
+    opened.map(|open| LoggedIn { open, is_app_only }).map_err(|error| error.refusal(is_app_only))
 }
 
 /// What the client hears: the same for an unknown user, a wrong password and a wrong address. A
@@ -200,7 +201,11 @@ fn refused_here(shut: Shut) -> Refusal {
             RefusalKind::Unavailable,
             "Too many failed logins, try again in some minutes",
         ),
-        Shut::UnknownUser | Shut::WrongPassword | Shut::NotFromHere | Shut::NoLogin => {
+        Shut::UnknownUser
+        | Shut::WrongPassword
+        | Shut::NotFromHere
+        | Shut::NoLogin
+        | Shut::NoPassword => {
             Refusal::new(RefusalKind::Credentials, "User name or password not accepted")
         }
     }
@@ -235,6 +240,10 @@ pub(super) fn gate_words(shut: Shut) -> (&'static str, &'static str) {
         Shut::NoLogin => (
             "the account has no password_hash: it is for a listener that asks for no login",
             "make a hash with `mailwicket hash-password`, or connect to that listener",
+        ),
+        Shut::NoPassword => (
+            "the client sent an empty password",
+            "give the client the account's password; some programs only look whether they get in without",
         ),
         Shut::Locked => (
             "too many logins to this account, or from this address, have failed",

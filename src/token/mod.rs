@@ -28,8 +28,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use thiserror::Error;
 
-pub use self::grant::certificate_end;
 use self::clock::Moment;
+pub use self::grant::certificate_end;
 use crate::{
     advice,
     config::{Audience, EntraApp},

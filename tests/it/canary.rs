@@ -1,6 +1,8 @@
 //! No secret in a log, at any level, in any case: sessions of every outcome run under a TRACE
 //! subscriber, and the text is searched.
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mailwicket::sandbox::world::{SmtpFault, TokenFault, contoso};
 

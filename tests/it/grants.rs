@@ -77,7 +77,7 @@ async fn get(
     };
     let dialer = Arc::new(Dialer::new(&outbound).unwrap());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let tokens = Tokens::new(session::courier(dialer), tasks, stop.clone());
+    let tokens = Tokens::new(session::courier(dialer), None, tasks, stop.clone());
     let identity = Identity { app: Arc::new(app), user: "erp@contoso.com".to_owned() };
     let token = tokens.get(&identity, password.map(Into::into).as_ref()).await;
     stop.cancel();

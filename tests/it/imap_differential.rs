@@ -70,7 +70,10 @@ fn theirs(input: &[u8]) -> Verdict {
         return Verdict::Nothing;
     };
     let login = |user: &[u8], password: &[u8]| match text(user) {
-        user if user.is_empty() || user.len() > 320 || user.contains(char::is_control) => {
+        user if user.is_empty()
+            || user.len() > 320
+            || user.contains(|letter: char| letter.is_control() || letter.is_whitespace()) =>
+        {
             Verdict::BadUser
         }
         user => Verdict::Login(user, text(password), rest.to_vec()),

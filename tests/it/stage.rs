@@ -72,8 +72,12 @@ impl Stage {
     pub(crate) async fn token(&self) -> String {
         let config = parse(&text(&self.sandbox, "", ""));
         let dialer = Arc::new(Dialer::new(&config.outbound).expect("a way out"));
-        let tokens =
-            Tokens::new(session::courier(dialer), None, TaskTracker::new(), CancellationToken::new());
+        let tokens = Tokens::new(
+            session::courier(dialer),
+            None,
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
         let identity =
             Identity { app: Arc::clone(&config.accounts[0].entra), user: USER.to_owned() };
         let token = tokens.get(&identity, None).await.expect("a token");

@@ -478,6 +478,7 @@ fn kind(failure: &Failure) -> &'static str {
 fn refusal(kind: &str, words: &str) -> Refusal {
     let kind = match kind {
         "credentials" => RefusalKind::Credentials,
+        "mailbox" => RefusalKind::Mailbox,
         "unavailable" => RefusalKind::Unavailable,
         "busy" => RefusalKind::Busy,
         "deadline" => RefusalKind::Deadline,

@@ -76,7 +76,8 @@ impl Exchange {
 
     /// Goes on with the client's line.
     pub(super) fn answer(self, response: &[u8]) -> Turn {
-        if response.trim_ascii() == b"*" {
+        let response = response.trim_ascii(); // some put a blank behind it
+        if response == b"*" {
             return Turn::Cancelled;
         }
         let by_password = |(user, password)| Turn::Judge(Credentials::Password { user, password });

@@ -96,8 +96,8 @@ pub enum Ended {
     /// The client said goodbye.
     #[error("client quit before login")]
     Quit,
-    /// The third refused login.
-    #[error("too many refused logins")]
+    /// The third login that failed, refused or for an outage.
+    #[error("too many failed logins")]
     TooManyRefusals,
     /// The twentieth command in error.
     #[error("too many bad commands")]

@@ -107,7 +107,7 @@ impl Server {
         if !self.tally.refuse() {
             return Self::farewell(refusal);
         }
-        reply([&format!("{}; too many refused logins, closing connection", refused(refusal))])
+        reply([&format!("{}; too many failed logins, closing connection", refused(refusal))])
     }
 
     pub(super) fn farewell(refusal: &Refusal) -> Vec<u8> {
@@ -201,7 +201,7 @@ impl Server {
 /// Status, response code and words of a refusal (RFC 2449 section 8, RFC 3206).
 fn refused(refusal: &Refusal) -> String {
     let code = match refusal.kind {
-        RefusalKind::Credentials => "[AUTH]",
+        RefusalKind::Credentials | RefusalKind::Mailbox => "[AUTH]",
         // fetchmail knows no [SYS/TEMP]: without these words it takes an outage for a refused
         // password, and may stop asking for mail.
         RefusalKind::Unavailable | RefusalKind::ShuttingDown | RefusalKind::Deadline => {

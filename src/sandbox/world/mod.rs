@@ -28,9 +28,9 @@ pub use crate::sandbox::world::faults::{
 };
 pub use crate::sandbox::world::mailboxes::ImapEnd;
 pub use crate::sandbox::world::records::{Connect, Counters, Line, Message, Speaker};
+use crate::sandbox::world::sign_ins::{DeviceState, SignIns};
 pub use crate::sandbox::world::store::{Flags, Stored};
 pub(in crate::sandbox) use crate::sandbox::world::store::{Folder, Mail, Unfit};
-use crate::sandbox::world::sign_ins::{DeviceState, SignIns};
 
 /// The transcript keeps this many lines, so that a demo left alone for weeks stays small.
 const TRANSCRIPT_LINES: usize = 10_000;

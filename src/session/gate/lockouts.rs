@@ -35,6 +35,10 @@ impl<K: Eq + Hash> Lockouts<K> {
         Self { after, time, entries: Mutex::default() }
     }
 
+    pub(super) fn is_after(&self, failures: u32) -> bool {
+        self.after == failures
+    }
+
     pub(super) fn is_locked(&self, key: &K) -> bool {
         let until = self.entries().get(key).and_then(|entry| entry.until);
         until.is_some_and(|until| until > Instant::now())

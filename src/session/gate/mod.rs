@@ -23,13 +23,16 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use self::{passwords::Passwords, throttle::Throttle};
-use crate::config::{Account, Grant, Limits, UserPattern};
+use crate::{
+    config::{Account, Grant, Limits, UserPattern},
+    secret,
+};
 
 /// Decides who may come in.
 pub(super) struct Gate {
     accounts: Vec<Arc<Account>>,
     passwords: Passwords,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
 }
 
 /// Why the gate stays shut. The client is told the same for all but the last; the log tells them
@@ -44,6 +47,8 @@ pub(super) enum Shut {
     NotFromHere,
     /// The account has no password: it is for listeners that ask for none.
     NoLogin,
+    /// The client sent an empty password.
+    NoPassword,
     /// Too many logins have failed; the password was not looked at.
     Locked,
 }
@@ -65,7 +70,23 @@ impl Gate {
         limits: &Limits,
         stop: CancellationToken,
     ) -> Self {
-        Self { accounts, passwords: Passwords::new(), throttle: Throttle::new(limits, stop) }
+        let throttle = Arc::new(Throttle::new(limits, stop));
+        Self { accounts, passwords: Passwords::new(), throttle }
+    }
+
+    /// The gate of a new configuration. Passwords must be shown anew; what has failed stays counted
+    /// and locked, unless the limits of it are others now.
+    pub(super) fn renewed(
+        &self,
+        accounts: Vec<Arc<Account>>,
+        limits: &Limits,
+        stop: CancellationToken,
+    ) -> Self {
+        if !self.throttle.has(limits) {
+            return Self::new(accounts, limits, stop);
+        }
+        let throttle = Arc::clone(&self.throttle);
+        Self { accounts, passwords: Passwords::new(), throttle }
     }
 
     /// The account that this user and password may use from this address. Where Entra judges the
@@ -78,6 +99,10 @@ impl Gate {
         from: IpAddr,
     ) -> Result<Arc<Account>, Shut> {
         let user = user.to_ascii_lowercase();
+        if secret::is_empty(password) {
+            // Some programs look whether a server takes anybody: no guess. Entra would call it a bug.
+            return Err(Shut::NoPassword);
+        }
         let Some(account) = self.account_for(&user).cloned() else {
             return Err(self.shut(Shut::UnknownUser, None, password, from).await);
         };

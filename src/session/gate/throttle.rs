@@ -72,6 +72,11 @@ impl Throttle {
         }
     }
 
+    /// Whether it counts by these limits.
+    pub(super) fn has(&self, limits: &Limits) -> bool {
+        self.accounts.is_after(limits.lockout_after) && self.time == limits.lockout_time
+    }
+
     /// Whether logins to this account from there are refused now; without an account, all that
     /// come from there.
     pub(super) fn is_locked(&self, account: Option<&str>, from: IpAddr) -> bool {

@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::mail::wire::{COMMAND_LINE, Framed, take_line};
 
 /// The longest literal before login, in octets: only user names and passwords come as such.
-pub(super) const LITERAL: usize = 1024;
+const LITERAL: usize = 1024;
 /// The longest command with all its literals, in octets.
 const COMMAND: usize = 8192;
 /// The longest tag, in octets: it must come back on a reply line.
@@ -43,11 +43,29 @@ pub(super) enum Arrived {
     Asks,
     /// A line beyond this limit.
     LineTooLong(usize),
-    /// A literal beyond its limit, announced and not read.
-    LiteralTooLong {
+    /// A literal was announced that would be too long, or make the command so; it was not read.
+    TooLong {
+        /// Which of the two.
+        what: Long,
         /// Whether the client waits to be asked for it.
         asked: bool,
     },
+}
+
+/// What is too long; its `Display` names the limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Long {
+    Literal,
+    Command,
+}
+
+impl std::fmt::Display for Long {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal => write!(f, "Literal longer than {LITERAL} octets"),
+            Self::Command => write!(f, "Command longer than {COMMAND} octets"),
+        }
+    }
 }
 
 /// A command, as far as it matters before login.
@@ -98,8 +116,11 @@ impl Arriving {
                 return Arrived::Whole;
             };
             self.put_line_with_literal(&line);
-            if length > LITERAL || self.octets.len() + length > COMMAND {
-                return Arrived::LiteralTooLong { asked };
+            if length > LITERAL {
+                return Arrived::TooLong { what: Long::Literal, asked };
+            }
+            if self.octets.len() + length > COMMAND {
+                return Arrived::TooLong { what: Long::Command, asked };
             }
             self.awaited = length;
             if asked {
@@ -140,16 +161,20 @@ impl Arriving {
 
 /// Whether a line that is still arriving may be an AUTHENTICATE command, whose limit is higher.
 fn is_authenticate(input: &[u8]) -> bool {
-    let verb = input.iter().position(|&octet| octet == b' ').and_then(|at| input.get(at + 1..));
-    verb.and_then(|verb| verb.get(..13))
-        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTHENTICATE "))
+    let tag = input.iter().position(|&octet| octet == b' ').unwrap_or(input.len());
+    let verb = input.get(tag..).unwrap_or_default().trim_ascii_start();
+    verb.get(..13).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTHENTICATE "))
 }
 
 /// The literal that this line ends in: its length, and whether the client waits to be asked for it
 /// (RFC 3501 section 4.3, RFC 7888 section 3).
 fn announced(line: &[u8]) -> Option<(usize, bool)> {
     let inner = line.strip_suffix(b"}")?;
-    let digits = inner.get(inner.iter().rposition(|&octet| octet == b'{')? + 1..)?;
+    let (before, digits) = inner.split_at(inner.iter().rposition(|&octet| octet == b'{')?);
+    if !before.ends_with(b" ") && !before.ends_with(b"(") {
+        return None; // a password that ends so
+    }
+    let digits = digits.strip_prefix(b"{")?;
     let (digits, waits) =
         digits.strip_suffix(b"+").map_or((digits, true), |digits| (digits, false));
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {

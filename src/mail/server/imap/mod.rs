@@ -10,7 +10,7 @@ mod command;
 
 use bytes::BytesMut;
 
-use self::command::{Arrived, Arriving, Command, LITERAL};
+use self::command::{Arrived, Arriving, Command, Long};
 use super::{
     Asks, Ended, Offer, Tally,
     exchange::{Exchange, Turn},
@@ -108,7 +108,7 @@ impl Server {
         };
         let mut words = line(&format!("{tag} NO {}", refused(refusal)));
         if self.tally.refuse() {
-            words.extend(line("* BYE Too many refused logins, closing connection"));
+            words.extend(line("* BYE Too many failed logins, closing connection"));
         }
         words
     }
@@ -129,7 +129,7 @@ impl Server {
                 Step::Write(b"+ Ready\r\n".to_vec())
             }
             Arrived::LineTooLong(limit) => self.too_long(limit),
-            Arrived::LiteralTooLong { asked } => self.literal_too_long(&arriving, asked),
+            Arrived::TooLong { what, asked } => self.beyond(&arriving, what, asked),
         }
     }
 
@@ -222,8 +222,8 @@ impl Server {
 
     /// A client that waits to be asked hears no and goes on; one that does not is already sending
     /// (RFC 7888 section 4).
-    fn literal_too_long(&mut self, arrived: &Arriving, asked: bool) -> Step<Login, Ended> {
-        let text = format!("Literal longer than {LITERAL} octets");
+    fn beyond(&mut self, arrived: &Arriving, what: Long, asked: bool) -> Step<Login, Ended> {
+        let text = format!("{what}");
         if asked {
             return self.bad(arrived.tag().unwrap_or("*"), &text);
         }
@@ -235,6 +235,7 @@ impl Server {
 fn refused(refusal: &Refusal) -> String {
     let code = match refusal.kind {
         RefusalKind::Credentials => "[AUTHENTICATIONFAILED] ",
+        RefusalKind::Mailbox => "[AUTHORIZATIONFAILED] ",
         RefusalKind::Unavailable | RefusalKind::ShuttingDown => "[UNAVAILABLE] ",
         RefusalKind::Busy => "[LIMIT] ",
         RefusalKind::Deadline | RefusalKind::NotAllowed => "",

@@ -98,7 +98,7 @@ impl Server {
         if !self.tally.refuse() {
             return if is_asked { refused(refusal) } else { mail_refused(refusal) };
         }
-        let text = format!("4.7.0 {}; too many refused logins, closing connection", refusal.text);
+        let text = format!("4.7.0 {}; too many failed logins, closing connection", refusal.text);
         reply(421, [text.as_str()])
     }
 
@@ -222,7 +222,7 @@ impl Server {
 /// The reply code that makes a client do the right thing about a refusal.
 fn refused(refusal: &Refusal) -> Vec<u8> {
     let (code, status) = match refusal.kind {
-        RefusalKind::Credentials => (535, "5.7.8"),
+        RefusalKind::Credentials | RefusalKind::Mailbox => (535, "5.7.8"),
         RefusalKind::Unavailable => (454, "4.7.0"),
         RefusalKind::Busy | RefusalKind::ShuttingDown => (421, "4.3.2"),
         RefusalKind::Deadline => (421, "4.4.2"),
@@ -237,7 +237,7 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 /// the client's queue.
 fn mail_refused(refusal: &Refusal) -> Vec<u8> {
     let (code, status) = match refusal.kind {
-        RefusalKind::Credentials => (550, "5.7.1"),
+        RefusalKind::Credentials | RefusalKind::Mailbox => (550, "5.7.1"),
         RefusalKind::Unavailable => (451, "4.7.0"),
         RefusalKind::Busy => (451, "4.3.2"),
         RefusalKind::ShuttingDown | RefusalKind::Deadline | RefusalKind::NotAllowed => {
