@@ -7,7 +7,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Grantee, Owner, Proof, Slot, State};
+use super::{
+    Grantee, Proof, Slot,
+    state::{Owner, State},
+};
 use crate::{
     config::Grant,
     secret::{Fingerprint, Fingerprints},

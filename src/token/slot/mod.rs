@@ -12,11 +12,13 @@
 //! - **I5** A refresh token is let go for another one only, never for a refusal: Entra refuses some
 //!   once and takes them again. (By password the next login brings a new one, so there it goes.)
 //!
-//! Here is what a login meets; `kept` is the state that outlives the process, `upkeep` the renewal
+//! Here is what a login meets; `state` is the data, `person` the sign-in, `kept` is the state that outlives the process, `upkeep` the renewal
 //! ahead of time, `report` what status and metrics see.
 
 mod kept;
+mod person;
 mod report;
+mod state;
 mod upkeep;
 
 use std::{
@@ -25,37 +27,22 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio::{sync::Notify, time::Instant};
-use tracing::{info, warn};
 
-pub(super) use self::upkeep::Due;
+use self::state::{GUESSES, GUESSES_WITHIN, Owner, Refusal, State};
+pub(super) use self::{person::is_for_a_person, upkeep::Due};
 use super::{
     Refused, Token, TokenError,
     clock::{Clock, Moment},
     entra::Granted,
 };
-use crate::{
-    advice,
-    config::{EntraApp, Grant},
-    secret::Fingerprint,
-};
+use crate::{config::EntraApp, secret::Fingerprint};
 
 /// How long a refusal is remembered. Entra answers identical requests alike, and counts them
 /// (AADSTS50196).
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// The longest wait before a refresh token that was refused is tried again; from
-/// [`REFUSED_FOR`] on it doubles.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
-/// So many different refused passwords of one user, within [`GUESSES_WITHIN`], and no further one
-/// is tried: Entra's smart lockout begins at ten (AADSTS50053).
-const GUESSES: usize = 5;
-/// See [`GUESSES`].
-const GUESSES_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// A token is renewed at the provider's wish at most this often.
 const FORCED_EVERY: Duration = Duration::from_secs(60);
-/// A token is not used in its last moments: it has a way to go.
-const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// Without a word from Entra, how long after a failure nobody asks again: those who were waiting
 /// for that answer share it.
 const SHARED_FAILURE: Duration = Duration::from_secs(2);
@@ -76,62 +63,6 @@ pub(super) struct Slot {
     pub(super) changed: Notify,
     clock: Clock,
     state: Mutex<State>,
-}
-
-struct State {
-    /// The app as read last.
-    app: Arc<EntraApp>,
-    live: Option<Live>,
-    refresh: Option<SecretString>,
-    /// Whose password all this was granted for; only with `grant = "password"`.
-    owner: Option<Owner>,
-    refused: VecDeque<Refusal>,
-    needs: Option<Needs>,
-    /// Nothing is asked before this moment.
-    not_before: Option<(Instant, TokenError)>,
-    /// Why there was no token last time; a wrong password is none of the identity's troubles.
-    trouble: Option<TokenError>,
-    generation: u64,
-    forced: Option<Instant>,
-    used: Instant,
-    /// Long sessions begin with these tokens.
-    young: bool,
-    /// What the vault keeps is known here.
-    unsealed: bool,
-    upkeep: upkeep::Upkeep,
-}
-
-struct Live {
-    token: Token,
-    renew_at: Moment,
-    half_life: Moment,
-    /// The provider refused it; kept only for the case that no other can be had.
-    suspect: bool,
-}
-
-struct Owner {
-    /// `None` after a restart, until somebody brings the password that has this hash.
-    print: Option<Fingerprint>,
-    /// For the vault.
-    hash: Option<String>,
-    /// When Entra accepted the password.
-    accepted: Moment,
-}
-
-struct Refusal {
-    proof: Proof,
-    at: Instant,
-    error: TokenError,
-}
-
-/// A person must sign in.
-struct Needs {
-    refused: Option<Refused>,
-    /// The refresh token is not tried before; then it is, in case the refusal was a mistake.
-    until: Instant,
-    wait: Duration,
-    /// Another refresh token than the refused one has come since.
-    untried: bool,
 }
 
 /// Whom a granted token is for.
@@ -196,12 +127,6 @@ impl Slot {
             }
             _ => None,
         }
-    }
-
-    /// The refresh token of a user who signed in, if it is worth trying now.
-    pub(super) fn refresh_to_try(&self) -> Option<SecretString> {
-        let state = self.lock();
-        state.refresh.clone().filter(|_| state.may_try(Instant::now()))
     }
 
     /// The time by both clocks, for what an answer grants from then on.
@@ -277,36 +202,6 @@ impl Slot {
         state.served_or(proof, now, error)
     }
 
-    /// A person must sign in: because nobody has yet, because Entra has just said so, or still. A
-    /// living token is served meanwhile. `None`: the app has been read anew meanwhile.
-    pub(super) fn need_sign_in(
-        &self,
-        app: &Arc<EntraApp>,
-        refused: Option<Refused>,
-    ) -> Option<Result<Token, TokenError>> {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        if refused.is_some() && !Arc::ptr_eq(&state.app, app) {
-            return None;
-        }
-        if refused.is_some() || state.needs.is_none() {
-            let before = state.needs.take();
-            let wait = before.as_ref().map_or(REFUSED_FOR, |needs| {
-                if needs.untried { REFUSED_FOR } else { (needs.wait * 2).min(LONGEST_REFUSAL) }
-            });
-            let until = now.monotonic + wait;
-            let needs = Needs { refused, until, wait, untried: false };
-            if before.is_none() {
-                self.log_needs_sign_in(&needs, &state.app.name);
-            }
-            state.needs = Some(needs);
-        }
-        let refused = state.needs.as_ref().and_then(|needs| needs.refused.clone());
-        let error = TokenError::NeedsSignIn { user: self.user.clone(), refused };
-        state.trouble = Some(error.clone());
-        Some(state.served_or(&None, now, error))
-    }
-
     /// The provider refused this token: whether the next asker gets another one.
     pub(super) fn suspect(&self, token: &Token) -> bool {
         let now = Instant::now();
@@ -351,119 +246,9 @@ impl Slot {
             || self.turn.try_lock().is_err()
     }
 
-    fn log_needs_sign_in(&self, needs: &Needs, app: &str) {
-        let refused = needs.refused.as_ref();
-        let advice = refused.and_then(|refused| refused.aadsts).and_then(advice::for_aadsts);
-        warn!(
-            event = "needs_sign_in",
-            account = self.user,
-            app,
-            error = refused.map(|refused| refused.error.as_str()),
-            description = refused.map(|refused| refused.description.as_str()),
-            cause = advice.map(|advice| advice.cause),
-            remedy = format!("run `mailwicket sign-in {}` on this machine", self.user),
-            "a person must sign in"
-        );
-    }
-
-    fn signed_in_again(&self, state: &mut State) {
-        if state.needs.take().is_some() {
-            let app = &state.app.name;
-            info!(event = "signed_in_again", account = self.user, app, "signed in: tokens again");
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner) // no step leaves it half done
     }
-}
-
-impl State {
-    /// The living token, for its own proof (I1).
-    fn served(&self, proof: &Proof, now: Moment) -> Option<&Live> {
-        let live = self.live.as_ref()?;
-        (self.is_owned_by(proof) && live.token.lives(now)).then_some(live)
-    }
-
-    fn served_or(
-        &self,
-        proof: &Proof,
-        now: Moment,
-        error: TokenError,
-    ) -> Result<Token, TokenError> {
-        self.served(proof, now).map(|live| live.token.clone()).ok_or(error)
-    }
-
-    /// Whether what is here was granted for this proof.
-    fn is_owned_by(&self, proof: &Proof) -> bool {
-        match self.app.grant {
-            Grant::Password { .. } => {
-                let owner = self.owner.as_ref().and_then(|owner| owner.print.as_ref());
-                owner.is_some() && owner == proof.as_ref()
-            }
-            _ => proof.is_none(),
-        }
-    }
-
-    /// Whether the grantee is who had the slot before.
-    fn is_held_by(&self, to: &Grantee) -> bool {
-        match to {
-            Grantee::Holder => true,
-            Grantee::Password { print, .. } => self.is_owned_by(&Some(print.clone())),
-        }
-    }
-
-    /// Whether the owner's password need not be shown to Entra again yet.
-    fn is_settled(&self, now: Moment) -> bool {
-        match (&self.app.grant, &self.owner) {
-            (Grant::Password { accepted_for, .. }, Some(owner)) => {
-                owner.accepted.age(now) < *accepted_for
-            }
-            (Grant::Password { .. }, None) => false,
-            _ => true,
-        }
-    }
-
-    fn may_try(&self, now: Instant) -> bool {
-        self.needs.as_ref().is_none_or(|needs| needs.untried || now >= needs.until)
-    }
-
-    fn guesses(&self, now: Instant) -> usize {
-        let wrong = self.refused.iter().filter(|refusal| refusal.error.blames_the_password());
-        wrong.filter(|refusal| now < refusal.at + GUESSES_WITHIN).count()
-    }
-
-    /// A token lives from now on: `life` in all, of which `left` is left.
-    fn enliven(
-        &mut self,
-        secret: SecretString,
-        now: Moment,
-        life: Duration,
-        left: Duration,
-    ) -> Token {
-        self.generation += 1;
-        let expires = now.plus(left.saturating_sub(LAST_MOMENTS.min(life / 10)));
-        let token = Token { secret: secret.into(), generation: self.generation, expires };
-        let half_life = now.plus(left.saturating_sub(life / 2));
-        // A life shorter than twice the margin is renewed at half of it.
-        let margin = self.app.token_expiry_margin.min(life / 2);
-        let renew_at = if self.young { half_life } else { now.plus(left.saturating_sub(margin)) };
-        self.live = Some(Live { token: token.clone(), renew_at, half_life, suspect: false });
-        token
-    }
-}
-
-/// Whether an OAuth error means that a person must act (RFC 6749 section 5.2, `OpenID` Connect Core
-/// section 3.1.2.6, Microsoft's own).
-pub(super) fn is_for_a_person(error: &str) -> bool {
-    matches!(
-        error,
-        "invalid_grant"
-            | "interaction_required"
-            | "consent_required"
-            | "login_required"
-            | "user_password_expired"
-    )
 }
 
 /// Whether an OAuth error is about the app or its configuration, and says nothing of the user

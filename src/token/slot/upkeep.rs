@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{Slot, State};
+use super::{Slot, person::Needs, state::State};
 use crate::{
     config::Grant,
     token::{TokenError, clock::Moment},
@@ -209,7 +209,7 @@ impl State {
     /// Whether the refresh token may be used without a login that calls for it: one that was
     /// refused is tried again only while that may still spare somebody a failed login.
     fn may_renew(&self, now: Moment) -> bool {
-        let worth_it = |needs: &super::Needs| needs.untried || self.lives(now);
+        let worth_it = |needs: &Needs| needs.untried || self.lives(now);
         self.refresh.is_some()
             && self.may_try(now.monotonic)
             && self.needs.as_ref().is_none_or(worth_it)

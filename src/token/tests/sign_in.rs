@@ -3,7 +3,7 @@
 use super::*;
 use crate::token::Condition;
 
-fn is_needed(outcome: Result<Token, TokenError>) -> bool {
+fn is_needed(outcome: &Result<Token, TokenError>) -> bool {
     matches!(outcome, Err(TokenError::NeedsSignIn { .. }))
 }
 
@@ -73,7 +73,7 @@ async fn what_is_really_revoked_is_served_to_its_end_kept_and_seldom_tried_again
     sleep(seconds(20)).await;
     let asked = world.entra.asked();
     for _ in 0..240 {
-        assert!(is_needed(world.tokens.get(&who, None).await));
+        assert!(is_needed(&world.tokens.get(&who, None).await));
         sleep(seconds(60)).await;
     }
     let asked = world.entra.asked() - asked;
@@ -90,7 +90,7 @@ async fn a_sign_in_ends_a_remembered_refusal_at_the_next_login() {
     let world = World::new(&[REVOKED, Say::WithRefresh(3600)]);
     let who = signed_in();
     world.signs_in(&who, "first");
-    assert!(is_needed(world.tokens.get(&who, None).await));
+    assert!(is_needed(&world.tokens.get(&who, None).await));
     world.signs_in(&who, "second");
     assert_eq!(text(world.tokens.get(&who, None).await), "token-2");
     assert!(world.entra.body(2).contains("refresh_token=second"));
