@@ -85,7 +85,9 @@ struct Entra {
 
 impl Entra {
     fn new(script: &[Say]) -> (Arc<Self>, Tokens) {
-        let World { entra, tokens, .. } = World::new(script);
+        let entra = Self::scripted(script);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let tokens = Tokens::new(entra.courier(), None, tasks, stop);
         (entra, tokens)
     }
 

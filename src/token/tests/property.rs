@@ -104,7 +104,7 @@ async fn play(events: Vec<Event>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     /// Whatever happens, through restarts and reloads, nobody is handed another's token, an expired
     /// one, or one for a password that Entra did not accept.
