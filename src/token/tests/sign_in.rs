@@ -1,7 +1,7 @@
 //! Users who sign in once, in a browser: what their refresh tokens live through.
 
 use super::*;
-use crate::token::Condition;
+use crate::token::{Condition, vault::KeptAccess};
 
 fn is_needed(outcome: &Result<Token, TokenError>) -> bool {
     matches!(outcome, Err(TokenError::NeedsSignIn { .. }))
@@ -94,6 +94,27 @@ async fn a_sign_in_ends_a_remembered_refusal_at_the_next_login() {
     world.signs_in(&who, "second");
     assert_eq!(text(world.tokens.get(&who, None).await), "token-2");
     assert!(world.entra.body(2).contains("refresh_token=second"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_counts_once_it_has_brought_an_access_token() {
+    let (log, _guard) = Log::listen();
+    let world = World::new(&[REVOKED]);
+    let who = signed_in();
+    for refresh in ["first", "second"] {
+        world.signs_in(&who, refresh);
+        assert!(is_needed(&world.tokens.get(&who, None).await));
+    }
+    assert_eq!(world.entra.asked(), 2);
+    assert_eq!((log.lines("needs_sign_in").len(), log.lines("signed_in_again").len()), (1, 0));
+
+    let now = world.clock.now().wall;
+    let access = KeptAccess { secret: "new".into(), granted: now, expires: now + seconds(3600) };
+    let (access, refresh) = (Some(access), Some("third".into()));
+    world.vault.keep(&who.name(), &Kept { access, refresh, accepted: None }).unwrap();
+    assert_eq!(text(world.tokens.get(&who, None).await), "new");
+    assert_eq!(world.entra.asked(), 2, "it came with the sign-in");
+    assert_eq!(log.lines("signed_in_again").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
