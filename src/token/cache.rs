@@ -160,7 +160,11 @@ impl Tokens {
         loop {
             let app = slot.app();
             let refresh = if app.grant.needs_sign_in() {
-                match self.refresh_to_try(slot).await {
+                let found = self.refresh_to_try(slot).await;
+                if let Some(answer) = slot.answer(proof) {
+                    return Some(answer); // a sign-in brings an access token too
+                }
+                match found {
                     Ok(Some(token)) => Some(token),
                     Ok(None) => return slot.need_sign_in(&app, None),
                     Err(error) => return Some(Err(error)),
@@ -183,9 +187,6 @@ impl Tokens {
                     turn: Some(back),
                 } if matches!(self.finds_sign_in(slot).await, Ok(true)) => turn = back,
                 Settled { outcome, .. } => return outcome,
-            }
-            if let Some(answer) = slot.answer(proof) {
-                return Some(answer);
             }
         }
     }
