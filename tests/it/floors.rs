@@ -137,7 +137,8 @@ fn files_stay_small() {
     for source in sources() {
         looked += 1;
         let text = fs::read_to_string(&source.path).unwrap();
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+        let code =
+            text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
         assert!(
             is_test(&source.path) || code <= 400,
             "{}: {code} lines without tests",

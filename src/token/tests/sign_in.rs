@@ -185,7 +185,6 @@ async fn a_user_whom_the_configuration_names_is_attended_before_any_login() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "needs a vault that reads its file"]
 async fn a_vault_that_cannot_be_read_is_an_outage_and_no_missing_sign_in() {
     let world = World::new(&[Say::WithRefresh(3600)]);
     std::fs::write(world.folder.path().join("vault"), "damaged").unwrap();
