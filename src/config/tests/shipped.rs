@@ -51,7 +51,7 @@ fn it_is_valid_as_it_is_and_with_all_of_it_awake() {
     let (text, check) = shipped();
     let config = check(&text);
     assert_eq!((config.listeners.len(), config.warnings.len()), (3, 0));
-    assert_eq!(text.lines().filter_map(asleep).count(), 64);
+    assert_eq!(text.lines().filter_map(asleep).count(), 66);
     let config = check(&woken(&text, |_| true));
     let usual = Limits::default();
     assert_eq!(format!("{:?}", config.limits), format!("{usual:?}"), "the values are the defaults");
