@@ -1,7 +1,8 @@
 //! A listener's accept loop, and what it lets a client into.
 //!
-//! A permit is taken before a connection is accepted, so that a flood waits in the kernel's
-//! backlog; nothing but accepting happens in the loop. What is behind a door may be replaced while
+//! A connection that is accepted waits for its permit before the next is accepted, so that a flood
+//! waits in the kernel's backlog, and no idle door keeps a permit from a busy one; nothing else
+//! happens in the loop. What is behind a door may be replaced while
 //! it stays open: a session keeps what it began with. Must never know what a dialogue says.
 
 use std::{
@@ -98,7 +99,6 @@ impl Door {
 
     async fn accept_for_ever(&self, hall: &Arc<Hall>, inside: &watch::Receiver<Inside>) {
         loop {
-            let Some(permit) = hall.permits.take().await else { return };
             let (tcp, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => match listen::classify(&error) {
@@ -115,6 +115,7 @@ impl Door {
                     }
                 },
             };
+            let Some(permit) = hall.permits.take().await else { return };
             let inside = inside.borrow().clone();
             hall.welcome(inside, tcp, peer, permit);
         }
