@@ -280,7 +280,7 @@ async fn a_literal_that_is_too_long_is_refused_before_an_octet_of_it_is_read() {
 async fn what_ends_a_dialogue_has_its_own_words() {
     let stage = Stage::new().await;
     let mut long = connect(&stage).await;
-    long.write(&[b'x'; 20_000]).await;
+    long.write(&[b'x'; 16_000]).await;
     assert!(long.line().await.starts_with("* BYE Line longer than "));
     assert!(long.rest().await.is_empty());
     let mut early = connect(&stage).await;

@@ -157,7 +157,7 @@ fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     while at < line.len() && (quoted || line[at] != b' ') {
         match line[at] {
             b'\\' if quoted && line.get(at + 1).is_some_and(|next| b"\"\\".contains(next)) => {
-                at += 1
+                at += 1;
             }
             b'"' => quoted = false,
             _ => {}

@@ -148,7 +148,7 @@ async fn a_refused_token_is_renewed_once_behind_the_clients_back() {
 async fn what_ends_a_dialogue_has_its_own_words() {
     let stage = Stage::new().await;
     let mut long = connect(&stage).await;
-    long.write(&[b'x'; 20_000]).await;
+    long.write(&[b'x'; 16_000]).await;
     assert!(long.line().await.starts_with("-ERR Line longer than "));
     assert!(long.rest().await.is_empty());
     let mut scan = connect(&stage).await;
