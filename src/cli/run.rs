@@ -62,7 +62,7 @@ async fn obey(mut signals: Signals, path: &Path, reloads: mpsc::Sender<Reload>) 
             Ok(()) => info!(event = "reloaded", "configuration reloaded"),
             Err(error) => error!(
                 event = "reload_refused",
-                %error,
+                error = error.to_string().replace('\n', "; "), // one line a mistake
                 remedy = "mend proxy.toml and reload again",
                 "configuration not reloaded: the one before stays in force",
             ),

@@ -159,6 +159,14 @@ async fn what_ends_a_dialogue_has_its_own_words() {
 }
 
 #[tokio::test]
+async fn a_silent_session_ends() {
+    let stage = Stage::with("", "[limits]\npop3_idle_timeout = \"1s\"\n").await;
+    let mut client = connect(&stage).await;
+    assert_eq!(log_in(&mut client, USER, PASSWORD).await, "+OK Logged in");
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
 async fn the_login_deadline_has_its_own_words() {
     let stage = Stage::with("", "[limits]\nlogin_timeout = \"1s\"\n").await;
     let mut silent = Client::silent(stage.pop3).await;

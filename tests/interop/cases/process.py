@@ -10,7 +10,7 @@ from pathlib import Path
 from cases import case
 from dialogue import Imap, Pop3, Smtp
 from messages import ODD
-from world import ENTRA_PASSWORD, MAILWICKET, PASSWORD, USER, listens, wait_for
+from world import ENTRA_PASSWORD, MAILWICKET, PASSWORD, USER, free_port, listens, wait_for
 
 
 # Refusals and outages -----------------------------------------------------------------------------
@@ -130,6 +130,33 @@ def check_and_its_exit_codes(world):
     bad = check("--offline", "--config", world.path("broken.toml"))
     line = next(number for number, line in enumerate(text.splitlines(), 1) if line == 'grant = "password"')
     assert bad.returncode == 78 and f"broken.toml:{line}: entra.users.grant" in bad.stderr, bad
+
+
+@case
+def sighup_reloads_whole_or_not_at_all(world):
+    file, extra = world.path("proxy.toml"), free_port()
+    before = file.read_text()
+    more = f'\n[[listener]]\nprotocol = "imap"\nbind = "127.0.0.1:{extra}"\n' \
+           f'upstream = {{ host = "outlook.corp.test", port = {world.ports["imaps"]} }}\n'
+
+    def reload(text, event):
+        count = world.log("mailwicket.out").count(f'event="{event}"')
+        file.write_text(text)
+        world.running["mailwicket"].send_signal(signal.SIGHUP)
+        wait_for(event, lambda: world.log("mailwicket.out").count(f'event="{event}"') > count)
+    requests = world.token_requests()
+    with Imap(world.ports["imap"]) as running:
+        assert running.log_in(USER, PASSWORD).startswith("A1 OK ")
+        reload(before.replace('grant = "password"', 'grant = "magic"') + more, "reload_refused")
+        assert not listens(extra) and running.say("A2 NOOP").startswith("A2 OK ")
+        reload(before + more, "reloaded")
+        assert running.say("A3 SELECT INBOX").startswith("A3 OK "), "the running session goes on"
+        with Imap(extra) as session:
+            assert session.log_in(USER, PASSWORD).startswith("A1 OK ")
+        reload(before, "reloaded")
+        wait_for("the port to close", lambda: not listens(extra))
+        assert running.say("A4 LOGOUT").startswith("A4 OK ")
+    assert world.token_requests() == requests, "tokens were asked for again"
 
 
 @case
