@@ -97,6 +97,12 @@ pub fn verify_password(hash: &str, password: &SecretString) -> bool {
     argon2().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
 }
 
+/// What it costs to check a hash: memory times passes. A string that is no hash costs nothing.
+pub fn cost_of(hash: &str) -> u64 {
+    let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+    params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
+}
+
 /// Does the work of [`verify_password`] for a user who does not exist, and says no.
 pub fn verify_nobody(password: &SecretString) -> bool {
     let mut out = [0; 32];

@@ -205,6 +205,13 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// The one address that is set, where no other is.
+    pub fn only(&self) -> Option<&str> {
+        let mut set = [&self.smtp, &self.imap, &self.pop3].into_iter().flatten();
+        let first = set.next()?;
+        set.all(|other| other.eq_ignore_ascii_case(first)).then_some(first.as_str())
+    }
+
     /// The mailbox for this protocol, if one other than the user's own.
     pub fn for_protocol(&self, protocol: Protocol) -> Option<&str> {
         match protocol {

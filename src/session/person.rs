@@ -8,7 +8,10 @@
 use std::sync::Arc;
 
 use super::gate::Gate;
-use crate::{config::Account, mail::Protocol};
+use crate::{
+    config::{Account, Grant},
+    mail::Protocol,
+};
 
 /// A user, and the mailbox meant where it is another's.
 #[derive(Debug, Eq, PartialEq)]
@@ -45,6 +48,14 @@ impl Person {
         Self { user: user.to_owned(), shared: Some(shared) }
     }
 
+    /// The name that Entra knows the user by. A short name for an old device is ours: where Entra
+    /// judges the password, it is asked for the mailbox's owner.
+    pub(super) fn known_as<'a>(&'a self, account: &'a Account) -> &'a str {
+        let asks_entra = matches!(account.entra.grant, Grant::Password { .. });
+        let owner = account.mailbox.only().filter(|_| asks_entra && !self.user.contains('@'));
+        owner.unwrap_or(&self.user)
+    }
+
     /// Whose mailbox XOAUTH2 names.
     pub(super) fn mailbox<'a>(
         &'a self,
@@ -79,7 +90,7 @@ mod tests {
     use super::*;
     use tokio_util::sync::CancellationToken;
 
-    use crate::config::{EntraApp, Grant, Limits, Mailbox, UserPattern};
+    use crate::config::{EntraApp, Limits, Mailbox, UserPattern};
 
     fn account(user: UserPattern, grant: Grant, imap: Option<&str>) -> Arc<Account> {
         let entra = EntraApp::sample(grant);
@@ -130,6 +141,31 @@ mod tests {
             ran += 1;
         }
         assert_eq!(ran, 11);
+    }
+
+    #[test]
+    fn entra_is_asked_for_the_owner_behind_a_short_name() {
+        let set = |address: &str| Some(address.to_owned());
+        let [one, two] = ["scanner@contoso.com", "b@contoso.com"];
+        let (all, none) =
+            (Mailbox { smtp: set(one), imap: set(one), pop3: set(one) }, Mailbox::default());
+        let several = Mailbox { smtp: set(one), imap: set(two), pop3: None };
+        let rows = [
+            ("prn", Grant::by_password(), &all, one),
+            ("prn", Grant::by_password(), &none, "prn"),
+            ("prn", Grant::by_password(), &several, "prn"),
+            ("a@contoso.com", Grant::by_password(), &all, "a@contoso.com"),
+            ("prn", Grant::of_app("secret"), &all, "prn"),
+        ];
+        let mut ran = 0;
+        for (typed, grant, mailbox, known_as) in rows {
+            let mailbox = mailbox.clone();
+            let account = Account { mailbox, ..(*account(UserPattern::Any, grant, None)).clone() };
+            let person = Person { user: typed.to_owned(), shared: None };
+            assert_eq!(person.known_as(&account), known_as, "{typed}");
+            ran += 1;
+        }
+        assert_eq!(ran, 5);
     }
 
     #[test]

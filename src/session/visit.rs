@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{Account, Listener},
     mail::{Credentials, Login, Refusal, RefusalKind},
-    token::Identity,
+    token::{Identity, TokenError},
 };
 
 /// One client before its login has been accepted.
@@ -77,12 +77,16 @@ impl Visit<'_> {
             Ok(account) => account,
             Err(shut) => {
                 log_shut(typed, shut);
-                gate.slow_down(from).await;
+                match shut {
+                    Shut::Locked => gate.pause().await,
+                    _ => gate.slow_down(from).await,
+                }
                 return Err(refused_here(shut));
             }
         };
         let mailbox = self.mailbox(typed, &person, &account)?;
-        let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
+        let user = person.known_as(&account).to_owned();
+        let identity = Identity { app: Arc::clone(&account.entra), user };
         let pass = Pass::Ours { identity: &identity, password: Some(password) };
         let opened = self.open(typed, "password", pass, mailbox, client_name).await;
         let verdict = match &opened {
@@ -90,12 +94,14 @@ impl Visit<'_> {
             Err(error) => error.verdict_on_password(),
         };
         match verdict {
-            Some(true) => gate.entra_accepted(&person.user, &account, from),
+            Some(true) => gate.entra_accepted(&person.user, password, &account, from),
             Some(false) => gate.entra_refused(&person.user, &account, from),
             None => {}
         }
-        if opened.as_ref().is_err_and(OpenError::blames_the_password) {
-            gate.slow_down(from).await;
+        match &opened {
+            Err(OpenError::Token(TokenError::Held)) => gate.pause().await,
+            Err(error) if error.blames_the_password() => gate.slow_down(from).await,
+            _ => {}
         }
         logged_in(opened, account.entra.is_app_only())
     }

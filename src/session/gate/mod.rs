@@ -17,9 +17,11 @@ mod throttle;
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::SecretString;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::{passwords::Passwords, throttle::Throttle};
@@ -130,15 +132,21 @@ impl Gate {
             self.throttle.failed(Some(&attempt.counted_as), attempt.network);
             return Err(Shut::WrongPassword);
         }
-        self.throttle.succeeded(&attempt.counted_as, attempt.network);
+        self.throttle.succeeded(&attempt.counted_as, password, attempt.network);
         self.passwords.remember(attempt.user, password, &account);
         Ok(account)
     }
 
     /// Entra took the password of this user, whom [`admit`](Self::admit) had let through.
-    pub(super) fn entra_accepted(&self, user: &str, account: &Account, from: IpAddr) {
+    pub(super) fn entra_accepted(
+        &self,
+        user: &str,
+        password: &SecretString,
+        account: &Account,
+        from: IpAddr,
+    ) {
         if is_judged_by_entra(account) {
-            self.throttle.succeeded(&counted_as(user, account), network(from));
+            self.throttle.succeeded(&counted_as(user, account), password, network(from));
         }
     }
 
@@ -151,9 +159,15 @@ impl Gate {
 
     /// Waits before a failed login is answered: not for a first typo, then longer each time, and
     /// one failure of an address after the other, so that many connections guess no faster than
-    /// one. A right password never waits here.
+    /// one.
     pub(super) async fn slow_down(&self, from: IpAddr) {
         self.throttle.slow_down(network(from)).await;
+    }
+
+    /// Waits before a login is answered that nobody has looked at. It may be a right one, so it
+    /// does not queue behind the guesses.
+    pub(super) async fn pause(&self) {
+        sleep(PAUSE).await;
     }
 
     /// Whether an account is for exactly this user name.
@@ -167,30 +181,29 @@ impl Gate {
 
     /// Exact before `*@domain` before `*`. `user` is in lower case.
     pub(super) fn account_for(&self, user: &str) -> Option<&Arc<Account>> {
-        let domain = user.rsplit_once('@').map(|(_, domain)| domain);
-        let rank = |account: &Account| match &account.user {
-            UserPattern::Exact(name) => (name == user).then_some(0),
-            UserPattern::Domain(name) => (Some(name.as_str()) == domain).then_some(1),
-            UserPattern::Any => Some(2),
-        };
-        let ranked = self.accounts.iter().filter_map(|account| Some((rank(account)?, account)));
+        let ranked =
+            self.accounts.iter().filter_map(|account| Some((account.user.rank(user)?, account)));
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account)
     }
 
-    /// What needs no look at the hash: a login that was right some minutes ago, and a lockout. A
-    /// password that is recognised gets in from where it has come before, whatever others do.
+    /// The hash that costs most to check: a user that does not exist takes as long.
+    fn dearest_hash(&self) -> Option<&String> {
+        let hashes = self.accounts.iter().filter_map(|account| account.password_hash.as_ref());
+        hashes.max_by_key(|hash| secret::cost_of(hash))
+    }
+
+    /// What needs no look at the hash: a login that was right some minutes ago, and a lockout. The
+    /// password that was right last is looked at from where it has come before, whatever others do.
     fn at_once(&self, attempt: &Attempt<'_>) -> Option<Result<Arc<Account>, Shut>> {
         let Attempt { user, password, network, counted_as } = attempt;
-        let recognised = self.passwords.recognise(user, password);
-        let is_home = self.throttle.is_home(counted_as, *network);
-        if !(recognised.is_some() && is_home) && self.throttle.is_locked(Some(counted_as), *network)
+        if self.throttle.is_locked(Some(counted_as), *network)
+            && !self.throttle.is_known(counted_as, password, *network)
         {
             return Some(Err(Shut::Locked));
         }
-        if recognised.is_some() {
-            self.throttle.succeeded(counted_as, *network);
-        }
-        recognised.map(Ok)
+        let recognised = self.passwords.recognise(user, password)?;
+        self.throttle.succeeded(counted_as, password, *network);
+        Some(Ok(recognised))
     }
 
     /// The work of a wrong password, for a login that could not have been right: the time of the
@@ -211,12 +224,15 @@ impl Gate {
         if self.throttle.is_locked(None, network) {
             return Shut::Locked;
         }
-        let hash = account.and_then(|account| account.password_hash.as_ref());
-        Passwords::verify(permit, hash, password).await;
+        let own = account.and_then(|account| account.password_hash.as_ref());
+        Passwords::verify(permit, own.or_else(|| self.dearest_hash()), password).await;
         self.throttle.failed(None, network);
         why
     }
 }
+
+/// Before a login is answered that nobody has looked at.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the account's own allow list has the address; an empty one leaves it to the listener.
 pub(super) fn is_usable_from(account: &Account, address: IpAddr) -> bool {

@@ -213,19 +213,29 @@ async fn guessing_from_a_home_locks_the_home_and_nobody_else() {
     assert_eq!(gate.tried(ANN, RIGHT, here()).await, None);
     advance(REMEMBERED_FOR).await;
     gate.fails(3, ANN, here()).await;
-    assert_eq!(gate.tried(ANN, RIGHT, here()).await, Some(Shut::Locked));
+    assert_eq!(gate.tried(ANN, "fourth", here()).await, Some(Shut::Locked));
     assert_eq!(gate.tried(ANN, RIGHT, there()).await, None);
     assert_eq!(gate.tried("bob@contoso.com", "domain", here()).await, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recognised_password_passes_every_lockout_at_home() {
+async fn the_password_that_was_right_today_passes_every_lockout_at_home() {
     let gate = gate_of([account(exact(ANN), Grant::of_app("secret"), Some(RIGHT))]);
     assert_eq!(gate.tried(ANN, RIGHT, here()).await, None);
+    advance(REMEMBERED_FOR).await;
     gate.fails(3, ANN, here()).await;
     gate.fails(9, "nobody", here()).await;
     assert_eq!(gate.tried(ANN, "wrong", here()).await, Some(Shut::Locked));
-    assert_eq!(gate.tried(ANN, RIGHT, here()).await, None);
+    assert_eq!(gate.tried(ANN, RIGHT, here()).await, None, "though nothing is recognised");
+
+    let limits = Limits { lockout_after: 3, lockout_time: LOCKOUT, ..Limits::default() };
+    let reloaded = gate.renewed(gate.accounts.clone(), &limits, CancellationToken::new());
+    assert_eq!(reloaded.tried(ANN, "wrong", here()).await, Some(Shut::Locked), "still counted");
+    assert_eq!(reloaded.tried(ANN, RIGHT, here()).await, None, "over a reload");
+    let changed = account(exact(ANN), Grant::of_app("secret"), Some("new"));
+    let changed = gate.renewed(vec![Arc::new(changed)], &limits, CancellationToken::new());
+    let shut = changed.tried(ANN, RIGHT, here()).await;
+    assert_eq!(shut, Some(Shut::WrongPassword), "it is looked at, and no more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,13 +291,18 @@ async fn who_cannot_get_in_locks_nobody_out() {
 async fn what_entra_refuses_counts_for_each_user_and_what_it_accepts_makes_a_home() {
     let gate = gate_of([account(domain("contoso.com"), Grant::by_password(), None)]);
     let account = Arc::clone(&gate.accounts[0]);
-    gate.entra_accepted(ANN, &account, here());
+    gate.entra_accepted(ANN, &"mine".into(), &account, here());
     for _ in 0..3 {
         assert_eq!(gate.tried(ANN, "guess", there()).await, None, "Entra's to judge");
         gate.entra_refused("Ann@contoso.com", &account, there());
     }
     assert_eq!(gate.tried(ANN, "guess", there()).await, Some(Shut::Locked));
     assert_eq!(gate.tried(ANN, "x", here()).await, None, "at home");
+    for _ in 0..3 {
+        gate.entra_refused(ANN, &account, here());
+    }
+    assert_eq!(gate.tried(ANN, "x", here()).await, Some(Shut::Locked), "a stale script at home");
+    assert_eq!(gate.tried(ANN, "mine", here()).await, None, "does not keep out the right one");
     assert_eq!(gate.tried("bob@contoso.com", "x", there()).await, None, "another password");
 }
 
@@ -325,7 +340,7 @@ async fn a_lockout_is_told_once_at_its_start_and_once_at_its_end() {
     advance(LOCKOUT.checked_sub(Duration::from_secs(1)).unwrap()).await;
     tokio::task::yield_now().await;
     assert_eq!(log.lines_with("event=\"lockout_end\""), 0);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(log.lines_with("event=\"lockout_end\""), 1);
 }
 

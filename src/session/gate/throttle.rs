@@ -3,10 +3,10 @@
 //! Failed logins are counted by account and by address, and either is locked for a while when it
 //! has too many: then passwords are not even looked at. Where an account has logged in rightly
 //! within the last day it is at home. Such a pair of account and address stands apart: it has a
-//! count of its own, adds to no other, and no other locks it. So neither a guesser elsewhere nor a
-//! broken client on the same machine keeps out the scanner that works, and guessing from a home
-//! gets no further than from anywhere else. A success clears no count: a guesser could hide behind
-//! it.
+//! count of its own, adds to no other, and no other locks it. And the very password that was right
+//! there is looked at whatever is locked. So neither a guesser elsewhere nor a broken client on the
+//! same machine keeps out the scanner that works, and guessing from a home gets no further than
+//! from anywhere else. A success clears no count: a guesser could hide behind it.
 //!
 //! Addresses arrive here as the networks that they are counted by.
 
@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -26,7 +27,10 @@ use super::{
     delays::Delays,
     lockouts::{Lockouts, WINDOW, make_room},
 };
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    secret::{Fingerprint, Fingerprints},
+};
 
 /// How long an address is an account's home after a right login.
 pub(super) const HOME_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -41,12 +45,25 @@ pub(super) struct Throttle {
     accounts: Lockouts<String>,
     addresses: Lockouts<IpAddr>,
     pairs: Lockouts<Pair>,
-    /// When each pair's last right login was.
-    homes: Mutex<HashMap<Pair, Instant>>,
+    /// Each pair's last right login.
+    homes: Mutex<HashMap<Pair, Home>>,
+    prints: Fingerprints,
     delays: Delays,
     time: Duration,
     ends: TaskTracker,
     stop: CancellationToken,
+}
+
+/// A right login, and how its password is known again.
+struct Home {
+    last: Instant,
+    print: Fingerprint,
+}
+
+impl Home {
+    fn lives(&self) -> bool {
+        self.last.elapsed() < HOME_FOR
+    }
 }
 
 /// What a lockout is of; its `Display` is for the log.
@@ -65,6 +82,7 @@ impl Throttle {
             addresses: Lockouts::new(after.saturating_mul(OF_AN_ADDRESS), time),
             pairs: Lockouts::new(after, time),
             homes: Mutex::default(),
+            prints: Fingerprints::new(),
             delays: Delays::default(),
             time,
             ends: TaskTracker::new(),
@@ -93,15 +111,24 @@ impl Throttle {
 
     /// Whether the account has logged in rightly from there within the last day.
     pub(super) fn is_home(&self, account: &str, from: IpAddr) -> bool {
-        let last = self.homes().get(&(account.to_owned(), from)).copied();
-        last.is_some_and(|last| last.elapsed() < HOME_FOR)
+        self.homes().get(&(account.to_owned(), from)).is_some_and(Home::lives)
+    }
+
+    /// Whether this very password was right for the account there within the last day. It may not
+    /// be any more; it is no guess.
+    pub(super) fn is_known(&self, account: &str, password: &SecretString, from: IpAddr) -> bool {
+        let print = self.prints.of(account, password);
+        let homes = self.homes();
+        let home = homes.get(&(account.to_owned(), from));
+        home.is_some_and(|home| home.lives() && home.print == print)
     }
 
     /// Notes a right login.
-    pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
+    pub(super) fn succeeded(&self, account: &str, password: &SecretString, from: IpAddr) {
+        let home = Home { last: Instant::now(), print: self.prints.of(account, password) };
         let mut homes = self.homes();
-        make_room(&mut homes, |last| last.elapsed() < HOME_FOR, |last| *last);
-        homes.insert((account.to_owned(), from), Instant::now());
+        make_room(&mut homes, Home::lives, |home| home.last);
+        homes.insert((account.to_owned(), from), home);
     }
 
     /// Counts a failed login; without an account, for the address only.
@@ -148,7 +175,7 @@ impl Throttle {
         });
     }
 
-    fn homes(&self) -> MutexGuard<'_, HashMap<Pair, Instant>> {
+    fn homes(&self) -> MutexGuard<'_, HashMap<Pair, Home>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner) // plain data: valid at any moment
     }
 }
