@@ -17,10 +17,14 @@ def java(world, program, *arguments, options=()):
             "-cp", f"{JARS}:{classes}", program, *arguments]
 
 
-def node(world, script, *arguments):
-    """The command for one of the scripts in clients/."""
+# Each by its major; playwright-core's drive a browser that is not of their own make.
+PACKAGES = ("nodemailer@7", "imapflow@1", "oidc-provider@8", "playwright-core@1.58")
+
+
+def node(world, script, *arguments, folder="clients"):
+    """The command for one of the scripts in clients/, or in another folder here."""
     modules = world.path("node")
     if not modules.exists():
         modules.mkdir()
-        run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", modules, "nodemailer@7", "imapflow@1", timeout=120)
-    return ["env", f"NODE_PATH={modules / 'node_modules'}", "node", HERE / "clients" / script, *arguments]
+        run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", modules, *PACKAGES, timeout=120)
+    return ["env", f"NODE_PATH={modules / 'node_modules'}", "node", HERE / folder / script, *arguments]

@@ -51,7 +51,7 @@ class World:
         self.work.chmod(0o755)
         # The servers' ports, mailwicket's that go through squid, and those that do not.
         names = ("entra", "submission", "imaps", "pop3s", "squid", "smtp", "imap", "pop3", "forbidden",
-                 "imap_direct", "pop3_direct")
+                 "imap_direct", "pop3_direct", "oidc", "imap_identity")
         self.ports = {name: free_port() for name in names}
         self.running = {}
 
@@ -97,6 +97,8 @@ class World:
         run("openssl", "genrsa", "-out", tls / "signing.key", "2048")
         run("openssl", "rsa", "-in", tls / "signing.key", "-pubout",
             "-out", self.path("dovecot/keys/default/RS256/default"))
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=app",
+            "-keyout", tls / "app.key", "-out", tls / "app.pem")
 
     def spawn(self, name, *command, **options):
         log = open(self.path("log", f"{name}.out"), "ab")
