@@ -75,6 +75,13 @@ def identity_a_code_in_a_browser(world):
 
 
 @case
+def identity_check_knows_who_has_signed_in(world):
+    it = identity(world)
+    code, said = it.check("browser@contoso.test")
+    assert code == 0 and "browser@contoso.test: logged in over imap" in said, said
+
+
+@case
 def identity_somebody_else_signs_in(world):
     it, vault = identity(world), world.path("identity.vault")
     before, pages = vault.read_bytes(), []
