@@ -5,7 +5,7 @@
 
 #[cfg(test)]
 use std::sync::Arc;
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -73,17 +73,9 @@ impl EntraApp {
     /// and what to do. A configuration's own warnings hold it as of the day on which it was read;
     /// whoever runs for longer asks again each day.
     pub fn expiry_warning(&self, today: Date) -> Option<String> {
-        let day = self.secret_expires?;
-        let left = today.until(day).map_or(i32::MAX, |span| span.get_days());
-        let when = match left {
-            EXPIRY_NOTICE.. => return None,
-            2.. => format!("expires on {day}, in {left} days"),
-            1 => format!("expires on {day}, tomorrow"),
-            0 => format!("expires on {day}, today"),
-            _ => format!("has expired on {day}"),
-        };
+        let expiry = Expiry::soon(self.secret_expires?, today)?;
         Some(format!(
-            "entra.{}.client_secret {when}; make a new one in Entra (App registrations, Certificates & secrets), write it beside the old one, and its day to client_secret_expires",
+            "entra.{}.client_secret {expiry}; make a new one in Entra (App registrations, Certificates & secrets), write it beside the old one, and its day to client_secret_expires",
             self.name
         ))
     }
@@ -96,6 +88,40 @@ impl EntraApp {
 
 /// A calendar day (UTC).
 pub type Date = jiff::civil::Date;
+
+/// An end that is near, or past. `Display` says so as the rest of a sentence: "expires on ...".
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expiry {
+    /// The last day.
+    pub day: Date,
+    /// How many days are left; below 0 when it is over.
+    pub left: i32,
+}
+
+impl Expiry {
+    /// The end on that day, if it is within 30 days of `today`, or over.
+    pub fn soon(day: Date, today: Date) -> Option<Self> {
+        let left = today.until(day).map_or(i32::MAX, |span| span.get_days());
+        (left < EXPIRY_NOTICE).then_some(Self { day, left })
+    }
+
+    /// Whether it is past.
+    pub fn is_over(self) -> bool {
+        self.left < 0
+    }
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = self.day;
+        match self.left {
+            2.. => write!(f, "expires on {day}, in {} days", self.left),
+            1 => write!(f, "expires on {day}, tomorrow"),
+            0 => write!(f, "expires on {day}, today"),
+            _ => write!(f, "has expired on {day}"),
+        }
+    }
+}
 
 /// What a token is asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -24,7 +24,7 @@ use jiff::{Timestamp, tz::Offset};
 use secrecy::SecretString;
 
 pub use self::{
-    app::{Audience, CertificateFiles, Credential, Date, EntraApp, Grant, IdentitySource},
+    app::{Audience, CertificateFiles, Credential, Date, EntraApp, Expiry, Grant, IdentitySource},
     problem::ConfigError,
 };
 use self::{check::Checker, problem::Problems};

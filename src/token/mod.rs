@@ -3,16 +3,19 @@
 //! `grant` writes the requests, [`entra`] reads the answers, `errand` is one question with the
 //! credential that works; `slot` is what is known about one identity, [`cache`] serves logins from
 //! it, `settle` writes down what was answered, `upkeep` renews ahead of time, [`vault`] keeps
-//! what outlives the process, and [`signin`] lets a person sign in where the grant needs one. How a request travels is not known here: a [`Courier`] carries it.
+//! what outlives the process, and [`signin`] lets a person sign in where the grant needs one. [`claims`] reads what a token
+//! says of itself, [`expiry`] when an app's credential ends. How a request travels is not known here: a [`Courier`] carries it.
 //! Decisions rest on the HTTP status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS
 //! numbers only choose the words, because Microsoft may change them.
 //!
 //! Must never know mail, net or session.
 
 pub mod cache;
+pub mod claims;
 mod clock;
 pub mod entra;
 mod errand;
+pub mod expiry;
 mod grant;
 mod settle;
 mod shelf;
@@ -29,7 +32,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 use self::clock::Moment;
-pub use self::grant::certificate_end;
+pub use self::grant::{certificate_end, certificate_fits};
 use crate::{
     advice,
     config::{Audience, EntraApp},

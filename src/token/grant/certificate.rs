@@ -57,6 +57,14 @@ pub fn certificate_end(files: &CertificateFiles) -> Result<Date, TokenError> {
     Ok(day(end))
 }
 
+/// Whether certificate and key can be used at this time, as a request for a token would find them.
+///
+/// # Errors
+/// [`TokenError::Unavailable`] with the file and the remedy. Blocks.
+pub fn certificate_fits(files: &CertificateFiles, now: SystemTime) -> Result<(), TokenError> {
+    read(files, now).map(drop)
+}
+
 /// Reads both, and checks them: they belong together, and the certificate is valid at this time.
 pub(super) fn read(files: &CertificateFiles, now: SystemTime) -> Result<Pair, TokenError> {
     let (der, key_inside) = contents(files)?;

@@ -18,7 +18,7 @@ mod tests;
 use reqwest::{Client, header::ACCEPT};
 use secrecy::{ExposeSecret, SecretString};
 
-pub use self::certificate::certificate_end;
+pub use self::certificate::{certificate_end, certificate_fits};
 use super::{Letter, TokenError, Way};
 use crate::config::{Audience, Credential, EntraApp, Grant};
 
