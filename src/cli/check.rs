@@ -2,12 +2,13 @@
 
 use std::{path::Path, process::ExitCode};
 
+use jiff::{Timestamp, tz::Offset};
 use tokio::runtime::Runtime;
 
 use super::{complain, exit, say};
 use crate::{
     config::Config,
-    doctor::{self, Finding},
+    doctor::{self, Finding, Verdict, Words},
 };
 
 pub(super) fn check(path: &Path, config: &Config, offline: bool, user: Option<&str>) -> ExitCode {
@@ -18,39 +19,51 @@ pub(super) fn check(path: &Path, config: &Config, offline: bool, user: Option<&s
         plural(listeners),
         plural(accounts)
     ));
-    for warning in &config.warnings {
+    let today = Offset::UTC.to_datetime(Timestamp::now()).date();
+    let mut findings = doctor::on_paper(config, today);
+    // A secret's end is a finding, with a verdict.
+    let is_found = |warning: &&String| findings.iter().any(|found| warning.contains(&found.what));
+    for warning in config.warnings.iter().filter(|warning| !is_found(warning)) {
         say(&format_args!("warn  {warning}"));
     }
-    if offline {
+    findings.iter().for_each(print);
+    if !offline {
+        let met = match Runtime::new() {
+            Ok(runtime) => runtime.block_on(doctor::examine(config, user)),
+            Err(error) => {
+                complain(&format_args!("mailwicket: no runtime: {error}"));
+                return exit::software();
+            }
+        };
+        met.iter().for_each(print);
+        findings.extend(met);
+    }
+    let failed = findings.iter().filter(|finding| finding.is_failure()).count();
+    if failed == 0 {
         return exit::ok();
     }
-    let findings = match Runtime::new() {
-        Ok(runtime) => runtime.block_on(doctor::examine(config, user)),
-        Err(error) => {
-            complain(&format_args!("mailwicket: no runtime: {error}"));
-            return exit::software();
-        }
-    };
-    for finding in &findings {
-        print(finding);
-    }
-    if findings.iter().any(|finding| finding.trouble.is_some()) {
-        exit::unavailable()
-    } else {
-        exit::ok()
-    }
+    say(&format_args!("{failed} of {} did not work", findings.len()));
+    exit::unavailable()
 }
 
-fn print(Finding { what, trouble }: &Finding) {
-    let Some(trouble) = trouble else {
-        return say(&format_args!("ok    {what}"));
+fn print(Finding { what, verdict, commands }: &Finding) {
+    let (mark, words) = match verdict {
+        Verdict::Fine => ("ok    ", None),
+        Verdict::Warning(words) => ("warn  ", Some(words)),
+        Verdict::Failure(words) => ("FAIL  ", Some(words)),
     };
-    say(&format_args!("FAIL  {what}\n      {}", trouble.error));
-    if let Some(cause) = &trouble.cause {
-        say(&format_args!("      cause:  {cause}"));
+    say(&format_args!("{mark}{what}"));
+    if let Some(Words { error, cause, remedy }) = words {
+        say(&format_args!("      {error}"));
+        if let Some(cause) = cause {
+            say(&format_args!("      cause:  {cause}"));
+        }
+        if let Some(remedy) = remedy {
+            say(&format_args!("      remedy: {remedy}"));
+        }
     }
-    if let Some(remedy) = &trouble.remedy {
-        say(&format_args!("      remedy: {remedy}"));
+    for command in commands {
+        say(&format_args!("        {command}"));
     }
 }
 

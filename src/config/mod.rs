@@ -105,6 +105,19 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// The apps of its accounts, each once.
+    pub fn apps(&self) -> Vec<Arc<EntraApp>> {
+        let mut apps: Vec<Arc<EntraApp>> = Vec::new();
+        for app in self.accounts.iter().map(|account| &account.entra) {
+            if !apps.iter().any(|known| Arc::ptr_eq(known, app)) {
+                apps.push(Arc::clone(app));
+            }
+        }
+        apps
+    }
+}
+
 /// A local port: `[[listener]]`.
 #[derive(Clone, Debug)]
 pub struct Listener {

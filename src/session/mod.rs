@@ -12,6 +12,7 @@ mod front;
 mod gate;
 mod hearing;
 mod person;
+pub mod probe;
 mod progress;
 mod pump;
 pub mod sign_in;
@@ -28,15 +29,14 @@ use tracing::info;
 use self::{
     ending::Ending,
     front::Front,
-    gate::{Gate, Shut},
+    gate::Gate,
     hearing::Hearing,
-    person::Person,
     progress::{Noted, Progress},
-    upstream::{Learned, OpenError, Pass, Request},
-    visit::{LoggedIn, Visit, gate_words, not_theirs_words},
+    upstream::Learned,
+    visit::{LoggedIn, Visit},
 };
 use crate::{
-    config::{Config, Grant, Limits, Listener},
+    config::{Config, Limits, Listener},
     mail::{
         Refusal,
         server::{Asks, ServerRole},
@@ -47,7 +47,7 @@ use crate::{
         http,
         relay::{Party, Relayed, relay},
     },
-    token::{Courier, CourierError, Identity, Letter, Way, cache::Tokens},
+    token::{Courier, CourierError, Letter, Way, cache::Tokens},
 };
 
 /// What all sessions share.
@@ -119,37 +119,6 @@ impl House {
         );
     }
 
-    /// Walks the way of a session as this user, as far as it goes without the client's password,
-    /// and leaves again. For diagnosis.
-    pub async fn probe(&self, listener: &Listener, user: &str) -> Result<Probe, Trouble> {
-        let person = Person::of(user, &self.gate);
-        let Some(account) = self.gate.account_for(&person.user.to_ascii_lowercase()) else {
-            return Err(Trouble::here(gate_words(Shut::UnknownUser)));
-        };
-        let mailbox = person
-            .mailbox(account, listener.protocol, &self.gate)
-            .map_err(|not_theirs| Trouble::here(not_theirs_words(not_theirs)))?;
-        if let Grant::Password { .. } = account.entra.grant {
-            return upstream::reach(&self.dialer, &listener.upstream)
-                .await
-                .map(|()| Probe::Reached)
-                .map_err(|error| Trouble::of(&error, false));
-        }
-        let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
-        let request = Request {
-            protocol: listener.protocol,
-            upstream: &listener.upstream,
-            client_name: None,
-            pass: Pass::Ours { identity: &identity, password: None },
-            mailbox,
-        };
-        let progress = Progress::new();
-        upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress)
-            .await
-            .map(|_| Probe::LoggedIn)
-            .map_err(|error| Trouble::of(&error, account.entra.is_app_only()))
-    }
-
     async fn straight_line(
         &self,
         listener: &Listener,
@@ -218,37 +187,4 @@ pub fn courier(dialer: Arc<Dialer>) -> Courier {
             })
         })
     })
-}
-
-/// How far a [`House::probe`] got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Probe {
-    /// The provider accepted the login.
-    LoggedIn,
-    /// The provider was reached; the login needs a password that only the client has.
-    Reached,
-}
-
-/// What stood in the way of a [`House::probe`].
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    /// What happened.
-    pub error: String,
-    /// What it means, where the error does not say.
-    pub cause: Option<&'static str>,
-    /// What to do.
-    pub remedy: Option<String>,
-}
-
-impl Trouble {
-    /// The login goes no further than this machine.
-    fn here((cause, remedy): (&'static str, &str)) -> Self {
-        let error = "login refused here".to_owned();
-        Self { error, cause: Some(cause), remedy: Some(remedy.to_owned()) }
-    }
-
-    fn of(error: &OpenError, by_app: bool) -> Self {
-        let (cause, remedy) = (error.cause(by_app), error.remedy(by_app));
-        Self { error: error.to_string(), cause, remedy }
-    }
 }

@@ -264,7 +264,7 @@ fn words(text: &str) -> Vec<String> {
 
 /// Whether a refusal passes by itself: by its response code, or in Exchange's words, which come
 /// without one.
-fn is_temporary(reply: &str) -> bool {
+pub(super) fn is_temporary(reply: &str) -> bool {
     let reply = reply.to_ascii_lowercase();
     ["[unavailable]", "[limit]", "[inuse]", "[serverbug]", "server unavailable", "throttled"]
         .iter()
@@ -272,6 +272,6 @@ fn is_temporary(reply: &str) -> bool {
 }
 
 /// The token is good and opens no mailbox: a refusal, whatever the status.
-fn is_not_connected(reply: &str) -> bool {
+pub(super) fn is_not_connected(reply: &str) -> bool {
     reply.to_ascii_lowercase().contains("authenticated but not connected")
 }

@@ -3,6 +3,7 @@
 //! A role ends in [`Opened`], after which bytes are only copied, or in a [`Failure`] that says
 //! whether the login was refused or the server out of order. TLS is never given up for plain text.
 
+pub mod first;
 pub mod imap;
 pub mod notice;
 pub mod pop3;

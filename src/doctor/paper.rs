@@ -1,0 +1,56 @@
+//! What can be said without the network: whether what apps prove themselves with can be used, and
+//! how long.
+
+use std::time::SystemTime;
+
+use super::{Finding, Findings, Words};
+use crate::{
+    config::{CertificateFiles, Config, Credential, Date, EntraApp},
+    token::{TokenError, certificate_fits, expiry},
+};
+
+/// Looks at the secrets and certificates of all apps, as of that day. Blocks: files are read.
+pub fn on_paper(config: &Config, today: Date) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    for app in config.apps() {
+        let ended = match expiry::ending(&app, today) {
+            Ok(None) => false,
+            Ok(Some(ending)) => {
+                let words = Words::new("nobody gets a token with it then", ending.remedy());
+                let (what, over) = (ending.what(), ending.expiry.is_over());
+                let finding = if over { Finding::failure } else { Finding::warning };
+                findings.add(finding(what, words));
+                over
+            }
+            Err(error) => {
+                findings.add(unusable(&app, error));
+                continue;
+            }
+        };
+        if let (false, Some(Credential::Certificate(files))) = (ended, app.grant.credential()) {
+            findings.add(certificate(&app, files));
+        }
+    }
+    findings.0
+}
+
+fn certificate(app: &EntraApp, files: &CertificateFiles) -> Finding {
+    match certificate_fits(files, SystemTime::now()) {
+        Ok(()) => Finding::fine(format!(
+            "entra.{}.certificate {}: it can be used, and its key is the right one",
+            app.name,
+            files.certificate.display()
+        )),
+        Err(error) => unusable(app, error),
+    }
+}
+
+fn unusable(app: &EntraApp, error: TokenError) -> Finding {
+    let remedy = error.remedy();
+    let error = match error {
+        TokenError::Unavailable { what, .. } => what,
+        other => other.to_string(),
+    };
+    let words = Words { error, cause: None, remedy };
+    Finding::failure(format!("entra.{}.certificate cannot be used", app.name), words)
+}
