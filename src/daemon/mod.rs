@@ -10,6 +10,9 @@
 
 mod admission;
 mod door;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 use std::{
     io, mem,
@@ -39,6 +42,7 @@ use crate::{
 use self::{
     admission::{Addresses, Permits},
     door::{Door, Hall, Inside},
+    upkeep::{Almanac, Rooted},
 };
 
 /// How long cut sessions may take to close their sockets.
@@ -76,7 +80,7 @@ pub struct Daemon {
     doors: Vec<Door>,
     house: Arc<House>,
     tokens: Tokens,
-    limits: Limits,
+    config: Config,
     background: TaskTracker,
     draining: CancellationToken,
     cut: CancellationToken,
@@ -97,8 +101,8 @@ impl Daemon {
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
         let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
         let house = House::new(config, tokens.clone(), dialer, draining.clone(), cut.clone());
-        let (house, limits) = (Arc::new(house), config.limits.clone());
-        Ok(Self { doors, house, tokens, limits, background, draining, cut })
+        let (house, config) = (Arc::new(house), config.clone());
+        Ok(Self { doors, house, tokens, config, background, draining, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
@@ -112,7 +116,10 @@ impl Daemon {
     /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
     /// be cut.
     pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
-        let Self { doors, house, tokens, limits, background, draining, cut } = self;
+        let Self { doors, house, tokens, config, background, draining, cut } = self;
+        upkeep::attend(&tokens, &config);
+        let almanac = Almanac::begin(config.apps(), &background, cut.clone());
+        let (rooted, limits) = (Rooted::of(&config), config.limits);
         let hall = Arc::new(Hall {
             permits: Permits::new(limits.max_sessions),
             addresses: Arc::new(Addresses::new(limits.max_sessions_per_address)),
@@ -121,7 +128,8 @@ impl Daemon {
             draining,
         });
         let (accepting, loops) = (Vec::new(), TaskTracker::new());
-        let mut running = Running { hall, house, tokens, limits, background, loops, accepting };
+        let mut running =
+            Running { hall, house, tokens, limits, almanac, rooted, background, loops, accepting };
         for door in doors {
             running.let_in(door);
         }
@@ -138,6 +146,8 @@ struct Running {
     house: Arc<House>,
     tokens: Tokens,
     limits: Limits,
+    almanac: Almanac,
+    rooted: Rooted,
     background: TaskTracker,
     /// The accept loops.
     loops: TaskTracker,
@@ -176,9 +186,11 @@ impl Running {
         let Change { staying, coming, leaving } = self.compare(&config.listeners);
         let doors = self.open_beside(&coming, &leaving).await?;
 
-        let apps: Vec<_> =
-            config.accounts.iter().map(|account| Arc::clone(&account.entra)).collect();
+        self.rooted.warn_of(config);
+        let apps = config.apps();
         self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps);
+        upkeep::attend(&self.tokens, config);
+        self.almanac.change(apps);
         self.house = Arc::new(self.house.renewed(config, dialer));
         self.limits = config.limits.clone();
         self.hall.permits.resize(self.limits.max_sessions, &self.background);
