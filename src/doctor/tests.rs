@@ -1,13 +1,15 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
+    Findings, Verdict,
     claims::{is_guid, judge, summary},
     commands::for_refusal,
+    walk::describe,
 };
 use crate::{
     config::{EntraApp, Grant, IdentitySource, Listener, Security, Upstream},
     mail::Protocol,
-    session::probe::{Probe, Probed, Seen},
+    session::probe::{Place, Probe, Probed, Seen, Trouble},
     token::claims::Claims,
 };
 
@@ -311,4 +313,36 @@ fn an_id_is_told_from_what_is_none() {
         ran += 1;
     }
     assert_eq!(ran, 5);
+}
+
+#[test]
+fn a_login_that_works_outweighs_what_its_token_says() {
+    let imap = listener(Protocol::Imap, "outlook.office365.com");
+    let claims = Claims { roles: vec![], ..app_claims() };
+    let seen = Seen::Claims(Box::new(claims));
+    let broken = Trouble {
+        error: "the way is closed".to_owned(),
+        cause: None,
+        remedy: None,
+        place: Place::Between,
+    };
+    let mut ran = 0;
+    for (outcome, token, verdicts) in [
+        (Ok(Probe::LoggedIn), seen.clone(), "ok warn ok"),
+        (Err(broken.clone()), seen, "ok FAIL FAIL"),
+        (Ok(Probe::LoggedIn), Seen::Opaque, "ok ok"),
+        (Err(broken), Seen::Nothing, "FAIL"),
+    ] {
+        let probed = Probed { outcome, token, ..probed(of_app(), "ann@contoso.com") };
+        let mut findings = Findings::default();
+        describe(Ok(probed), &imap, "ann@contoso.com", &mut findings);
+        let marks = findings.0.iter().map(|finding| match finding.verdict {
+            Verdict::Fine => "ok",
+            Verdict::Warning(_) => "warn",
+            Verdict::Failure(_) => "FAIL",
+        });
+        assert_eq!(marks.collect::<Vec<_>>().join(" "), verdicts, "{:?}", findings.0);
+        ran += 1;
+    }
+    assert_eq!(ran, 4);
 }

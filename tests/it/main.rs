@@ -4,6 +4,7 @@
 
 mod canary;
 mod caught;
+mod check;
 mod entry;
 mod floors;
 mod grants;
