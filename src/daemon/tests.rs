@@ -253,8 +253,8 @@ fn tables_that_are_read_at_start_only_are_named_when_they_change() {
     let (caught, _guard) = Caught::begin();
     let mut ran = 0;
     for (vault, log, new_vault, new_log, expected) in rows {
-        let before = Config { vault, log, ..people() };
-        let after = Config { vault: new_vault, log: new_log, ..people() };
+        let before = Config { log, vault, ..people() };
+        let after = Config { log: new_log, vault: new_vault, ..people() };
         Rooted::of(&before).warn_of(&after);
         let said = caught.take();
         for table in ["[vault]", "[log]"] {

@@ -38,7 +38,7 @@ struct Cloud {
     audiences: &'static [&'static str],
 }
 
-/// What is known; the sources for the DoD disagree, so either of the two is taken there.
+/// What is known; the sources for the Department of Defense disagree, so either of the two is taken there.
 const CLOUDS: [Cloud; 3] = [
     Cloud {
         hosts: &["office365.com", "outlook.com", "office.com"],
@@ -54,25 +54,21 @@ const CLOUDS: [Cloud; 3] = [
 /// What the token says, in one sentence.
 pub(super) fn summary(claims: &Claims) -> String {
     let Claims { audience, app_id, object_id, tenant_id, roles, scopes, user } = claims;
-    let mut words = format!("the token is for {}", audience.as_deref().unwrap_or("nobody named"));
+    let audience = audience.as_deref().unwrap_or("nobody named");
     let named = [
         ("user", user.as_deref()),
         ("app", app_id.as_deref()),
         ("object id", object_id.as_deref()),
         ("tenant", tenant_id.as_deref()),
     ];
-    for (name, value) in named {
-        if let Some(value) = value {
-            words += &format!(", {name} {value}");
-        }
-    }
+    let named = named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    let whose: Vec<_> = std::iter::once(audience.to_owned()).chain(named).collect();
     let allowed: Vec<_> = roles.iter().chain(scopes).map(String::as_str).collect();
-    if allowed.is_empty() {
-        words += "; it names no permission";
-    } else {
-        words += &format!("; it allows {}", allowed.join(" "));
-    }
-    words
+    let allows = match &allowed[..] {
+        [] => "it names no permission".to_owned(),
+        allowed => format!("it allows {}", allowed.join(" ")),
+    };
+    format!("the token is for {}; {allows}", whose.join(", "))
 }
 
 /// What of the token does not fit the app, the user, or this listener.

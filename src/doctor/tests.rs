@@ -85,6 +85,9 @@ const OWN: (Protocol, &str) = (Protocol::Imap, "mail.example");
 
 type Change = fn(&mut Claims);
 
+/// A listener, a server's reply, whether the token is an app's, the lines.
+type Refusal<'a> = ((Protocol, &'a str), &'a str, bool, &'a [&'a str]);
+
 /// Whether it is grave, words of the error, words of the remedy.
 type Expected = Option<(bool, &'static str, &'static str)>;
 
@@ -271,7 +274,7 @@ fn the_lines_for_an_administrator_are_filled_in() {
     let failed = "NO AUTHENTICATE failed.";
     let not_connected = "BAD User is authenticated but not connected.";
     let pop3 = "-ERR Authentication failure: unknown user name or bad password.";
-    let rows: [((Protocol, &str), &str, bool, &[&str]); 10] = [
+    let rows: [Refusal<'_>; 10] = [
         (SMTP, refused, true, &[principal, permission, switch_smtp]),
         (IMAP, failed, true, &[principal, permission, switch_imap]),
         (POP3, pop3, true, &[principal, permission, switch_pop3]),
@@ -333,7 +336,7 @@ fn a_login_that_works_outweighs_what_its_token_says() {
         (Ok(Probe::LoggedIn), Seen::Opaque, "ok ok"),
         (Err(broken), Seen::Nothing, "FAIL"),
     ] {
-        let probed = Probed { outcome, token, ..probed(of_app(), "ann@contoso.com") };
+        let probed = Probed { token, outcome, ..probed(of_app(), "ann@contoso.com") };
         let mut findings = Findings::default();
         describe(Ok(probed), &imap, "ann@contoso.com", &mut findings);
         let marks = findings.0.iter().map(|finding| match finding.verdict {

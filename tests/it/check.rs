@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use mailwicket::{
@@ -29,23 +30,21 @@ const ERP: &str = "erp@contoso.com";
 
 /// As it is printed, more or less; nothing secret may be in it.
 fn printed(findings: &[Finding]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for Finding { what, verdict, commands } in findings {
         let (mark, words) = match verdict {
             Verdict::Fine => ("ok", None),
             Verdict::Warning(words) => ("warn", Some(words)),
             Verdict::Failure(words) => ("FAIL", Some(words)),
         };
-        text += &format!("{mark} {what}\n");
+        lines.push(format!("{mark} {what}\n"));
         if let Some(Words { error, cause, remedy }) = words {
-            for line in [Some(error), cause.as_ref(), remedy.as_ref()].into_iter().flatten() {
-                text += &format!("  {line}\n");
-            }
+            let more = [Some(error), cause.as_ref(), remedy.as_ref()].into_iter().flatten();
+            lines.extend(more.map(|line| format!("  {line}\n")));
         }
-        for command in commands {
-            text += &format!("  {command}\n");
-        }
+        lines.extend(commands.iter().map(|command| format!("  {command}\n")));
     }
+    let text = lines.concat();
     for canary in [
         "eyJ",
         "Bearer",
@@ -144,7 +143,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "the secret is wrong",
-        world: |world| app(world, |app| app.secrets[0].value = "another".to_owned()),
+        world: |world| app(world, |app| app.secrets[0].value.push('x')),
         fails: true,
         says: &["AADSTS7000215", "FAIL scanner@contoso.com: over pop3"],
         never: &["the token is for", "Connect-ExchangeOnline"],
@@ -159,10 +158,22 @@ const ROWS: &[Row] = &[
         ..RIGHT
     },
     Row {
+        name: "Entra does not answer",
+        world: |world| world.arm(TokenFault::Hang),
+        config: |config| {
+            only(config, Protocol::Smtp);
+            config.limits.login_timeout = Duration::from_millis(50);
+        },
+        fails: true,
+        says: &["no verdict within 50ms; it stopped at token", "raise limits.login_timeout"],
+        never: &["the token is for"],
+        ..RIGHT
+    },
+    Row {
         name: "needs a sign-in",
         config: |config| {
             change_app(config, |app| {
-                app.client_id = contoso::PUBLIC_APP_ID.to_owned();
+                contoso::PUBLIC_APP_ID.clone_into(&mut app.client_id);
                 app.grant = Grant::DeviceCode { credential: None };
             });
         },
@@ -332,7 +343,7 @@ async fn each_misconfiguration_is_named() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 18);
+    assert_eq!(ran, 19);
 }
 
 #[tokio::test]

@@ -17,3 +17,4 @@ mod smtp;
 mod stage;
 mod tls_pair;
 mod transcripts;
+mod upkeep;

@@ -49,18 +49,15 @@ impl FirstCommand {
             let reply = rest.to_owned();
             match (first, word.as_str()) {
                 ("*", "BYE") => return Step::Fail(Failure::Unavailable { reply, phase: PHASE }),
-                (TAG, "OK") => return Step::Done(()),
-                (TAG, "NO" | "BAD") if is_not_connected(&reply) => {
-                    return Step::Fail(Failure::Rejected {
-                        reply,
-                        detail: None,
-                        inline_octets: None,
-                    });
-                }
                 (TAG, "NO" | "BAD") if is_temporary(&reply) => {
                     return Step::Fail(Failure::Unavailable { reply, phase: PHASE });
                 }
-                // It does not know the command, which says nothing of the mailbox.
+                (TAG, status) if status == "NO" || is_not_connected(&reply) => {
+                    let (detail, inline_octets) = (None, None);
+                    return Step::Fail(Failure::Rejected { reply, detail, inline_octets });
+                }
+                // OK; or BAD, because it does not know the command, which says nothing of the
+                // mailbox.
                 (TAG, _) => return Step::Done(()),
                 _ => {}
             }
@@ -111,11 +108,12 @@ mod tests {
 
     #[test]
     fn the_first_answer_tells_whether_the_mailbox_opens() {
-        let rows: [(&str, Result<(), &str>); 10] = [
+        let rows: [(&str, Result<(), &str>); 11] = [
             ("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\nN1 OK NAMESPACE completed.\r\n", Ok(())),
             ("N1 OK\n", Ok(())),
             ("* 3 EXISTS\r\nM2 OK late\r\nN1 ok done\r\n", Ok(())),
             ("N1 BAD Command unknown\r\n", Ok(())),
+            ("N1 NO Not you\r\n", Err("refused the login: NO Not you")),
             (
                 "N1 BAD User is authenticated but not connected.\r\n* BYE Connection closed. 14\r\n",
                 Err("refused the login: BAD User is authenticated but not connected."),
@@ -143,7 +141,7 @@ mod tests {
                 ran += 1;
             }
         }
-        assert_eq!(ran, 20);
+        assert_eq!(ran, 22);
         let long = format!("* {}\r\n", "x".repeat(REPLY_LINE));
         assert!(answered(&long, true).unwrap_err().contains("beyond"));
     }
