@@ -16,8 +16,13 @@ pub fn on_paper(config: &Config, today: Date) -> Vec<Finding> {
         let ended = match expiry::ending(&app, today) {
             Ok(None) => false,
             Ok(Some(ending)) => {
-                let words = Words::new("nobody gets a token with it then", ending.remedy());
                 let (what, over) = (ending.what(), ending.expiry.is_over());
+                let meaning = if over {
+                    "no token is got with it"
+                } else {
+                    "no token is got with it after that"
+                };
+                let words = Words::new(meaning, ending.remedy());
                 let finding = if over { Finding::failure } else { Finding::warning };
                 findings.add(finding(what, words));
                 over
