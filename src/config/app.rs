@@ -69,17 +69,6 @@ impl EntraApp {
         })
     }
 
-    /// What to tell of a client secret that ends within 30 days of `today` or has ended: which, when,
-    /// and what to do. A configuration's own warnings hold it as of the day on which it was read;
-    /// whoever runs for longer asks again each day.
-    pub fn expiry_warning(&self, today: Date) -> Option<String> {
-        let expiry = Expiry::soon(self.secret_expires?, today)?;
-        Some(format!(
-            "entra.{}.client_secret {expiry}; make a new one in Entra (App registrations, Certificates & secrets), write it beside the old one, and its day to client_secret_expires",
-            self.name
-        ))
-    }
-
     /// Whether the app itself is the identity, and not each of its users.
     pub fn is_app_only(&self) -> bool {
         matches!(self.grant, Grant::ClientCredentials { .. } | Grant::ManagedIdentity { .. })

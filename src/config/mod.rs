@@ -20,7 +20,6 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::{Timestamp, tz::Offset};
 use secrecy::SecretString;
 
 pub use self::{
@@ -58,18 +57,6 @@ pub fn parse(
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let today = Offset::UTC.to_datetime(Timestamp::now()).date();
-    parse_on(today, name, text, folder, environment)
-}
-
-/// The same on a given day.
-fn parse_on(
-    today: Date,
-    name: &str,
-    text: &str,
-    folder: &Path,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, ConfigError> {
     let mut problems = Problems::new(text);
     let file = match toml::from_str(text) {
         Ok(file) => Some(file),
@@ -78,7 +65,7 @@ fn parse_on(
             None
         }
     };
-    let mut checker = Checker { problems, folder, environment, today };
+    let mut checker = Checker { problems, folder, environment };
     let config = file.and_then(|file| checker.config(&file));
     let warnings = checker.problems.verdict(name)?;
     config

@@ -84,7 +84,7 @@ impl Checker<'_> {
             Duration::from_secs(600),
             Duration::ZERO..=Duration::from_secs(45 * 60),
         );
-        let app = EntraApp {
+        Some(EntraApp {
             name: written.name.to_owned(),
             tenant: tenant?,
             client_id: client_id?,
@@ -93,13 +93,7 @@ impl Checker<'_> {
             audience: audience?,
             token_expiry_margin: margin,
             secret_expires: secret_expires?,
-        };
-        if let (Some(words), Some(day)) =
-            (app.expiry_warning(self.today), &table.client_secret_expires)
-        {
-            self.problems.warn(day.span(), &words);
-        }
-        Some(app)
+        })
     }
 
     /// The cloud written; where none is, the tenant of all personal accounts says as much.

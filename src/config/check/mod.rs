@@ -22,7 +22,7 @@ use toml::Spanned;
 
 use self::{account::closest, listener::House};
 use super::{
-    Config, Date, Log, LogFormat,
+    Config, Log, LogFormat,
     file::{self, File},
     problem::Problems,
 };
@@ -33,8 +33,6 @@ pub(super) struct Checker<'a> {
     /// Where relative paths start.
     pub(super) folder: &'a Path,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// What secrets that end are held against.
-    pub(super) today: Date,
 }
 
 impl Checker<'_> {
