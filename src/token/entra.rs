@@ -19,6 +19,14 @@ const UNSTATED_LIFE: Duration = Duration::from_secs(5 * 60);
 const LONGEST_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// What Entra answers as a refusal though it passes by itself, and for how long nothing is asked
+/// then: smart lockout, because somebody guesses at this user's password, be it at Microsoft's own
+/// pages, and a loop of equal requests. This bends the rule that numbers only choose words, because
+/// both come as `invalid_grant`, like a wrong password: as a refusal, mail would bounce, and what
+/// was accepted would end, because of what a stranger does. Should Microsoft change the numbers,
+/// they are refusals again and nothing worse.
+const PASSES_BY_ITSELF: [(u32, Duration); 2] =
+    [(50_053, Duration::from_secs(5 * 60)), (50_196, Duration::from_secs(90))];
 /// How much of a description is kept.
 const KEPT: usize = 300;
 
@@ -147,8 +155,19 @@ pub(super) fn interpret(status: StatusCode, retry_after: Option<Duration>, body:
     }
     let listed =
         error_codes.first().and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
-    let aadsts = listed.and_then(|code| u32::try_from(code).ok()).or_else(|| aadsts(&description));
-    Answer::Refused { error, description, aadsts }
+    let number = listed.and_then(|code| u32::try_from(code).ok()).or_else(|| aadsts(&description));
+    let passes = PASSES_BY_ITSELF.into_iter().find(|(passes, _)| number == Some(*passes));
+    if let Some((number, wait)) = passes {
+        // The number is told where the words leave it out.
+        let told = aadsts(&description) == Some(number);
+        let words = if told { description } else { format!("AADSTS{number}: {description}") };
+        let what = format!("HTTP {}: {error}: {words}", status.as_u16());
+        return Answer::Transient {
+            what,
+            retry_after: Some(retry_after.unwrap_or(wait).max(wait)),
+        };
+    }
+    Answer::Refused { error, description, aadsts: number }
 }
 
 fn granted(success: Success) -> Answer {

@@ -115,6 +115,15 @@ fn warn_of(app: &EntraApp, refused: usize, works: usize, refusal: &Answer) {
 
 /// No usable answer came.
 pub(super) fn unusable(what: &str) -> TokenError {
+    if let Some((number, advice)) =
+        entra::aadsts(what).and_then(|number| Some((number, advice::for_aadsts(number)?)))
+    {
+        return TokenError::Unavailable {
+            what: format!("Entra gives no token for now: {what}"),
+            remedy: Some(advice.remedy.to_owned()),
+            summary: format!("AADSTS{number}: {}", advice.cause),
+        };
+    }
     TokenError::Unavailable {
         what: format!("the token endpoint gave no token: {what}"),
         remedy: Some("trying again later may help; a page in place of JSON comes from a proxy: ask its owners to let the token endpoint through".to_owned()),

@@ -6,7 +6,7 @@
 //! what outlives the process, and [`signin`] lets a person sign in where the grant needs one. [`claims`] reads what a token
 //! says of itself, [`expiry`] when an app's credential ends. How a request travels is not known here: a [`Courier`] carries it.
 //! Decisions rest on the HTTP status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS
-//! numbers only choose the words, because Microsoft may change them.
+//! numbers only choose the words, because Microsoft may change them (two exceptions: see `entra`).
 //!
 //! Must never know mail, net or session.
 

@@ -193,7 +193,7 @@ async fn every_refusal_is_permanent_and_every_outage_passing() {
         (Token(TokenFault::HtmlPage), "454 4.7.0 No token now"),
         (Token(TokenFault::Reset), "454 4.7.0 No token now"),
         (Token(TokenFault::InvalidGrant), "535 5.7.8 Entra refused the login (AADSTS70000)"),
-        (Token(TokenFault::LoopDetected), "535 5.7.8 Entra refused the login (AADSTS50196)"),
+        (Token(TokenFault::LoopDetected), "454 4.7.0 No token now: AADSTS50196"),
         (Token(TokenFault::NoExpiresIn), "235 "),
         (Token(TokenFault::NumbersAsStrings), "235 "),
         (

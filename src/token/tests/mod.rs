@@ -72,6 +72,12 @@ const WRONG_PASSWORD: Say = Say::Body(
     r#"{"error":"invalid_grant","error_description":"AADSTS50126: Error validating credentials.","error_codes":[50126]}"#,
 );
 
+const LOCKED: Say = Say::Body(
+    400,
+    r#"{"error":"invalid_grant","error_description":"AADSTS50053: The account is locked.","error_codes":[50053]}"#,
+);
+const LOOP: Say = Say::Body(400, r#"{"error":"invalid_grant","error_codes":["50196"]}"#);
+
 /// A scripted Entra: each request takes the next line; the last line is said for ever.
 struct Entra {
     script: Mutex<VecDeque<Say>>,

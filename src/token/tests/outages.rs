@@ -79,6 +79,44 @@ async fn truncated_json() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lockout() {
+    is_survived(LOCKED, 300).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_entra_sees() {
+    is_survived(LOOP, 90).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_locked_out_by_a_stranger_keeps_token_and_acceptance_and_is_told_to_wait() {
+    let (entra, tokens) = Entra::new(&[Say::Token(48 * 3600), LOCKED, Say::Token(48 * 3600)]);
+    tokens.get(&user(), Some(&pw("right"))).await.unwrap();
+    sleep(seconds(13 * 3600)).await; // beyond `accepted_for`
+    for _ in 0..3 {
+        assert_eq!(text(tokens.get(&user(), Some(&pw("right"))).await), "token-1");
+        let error = tokens.get(&user(), Some(&pw("other"))).await.unwrap_err();
+        assert!(!error.is_refusal() && !error.blames_the_password(), "{error}");
+        assert!(error.client_text().contains("AADSTS50053"), "{}", error.client_text());
+        assert!(error.remedy().is_some_and(|remedy| !remedy.contains("page")), "{error}");
+        sleep(seconds(99)).await;
+    }
+    assert_eq!(entra.asked(), 2, "Entra is left alone meanwhile");
+    sleep(seconds(4)).await;
+    assert_eq!(text(tokens.get(&user(), Some(&pw("right"))).await), "token-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lockout_calls_for_no_sign_in() {
+    let world = World::new(&[LOCKED, Say::WithRefresh(3600)]);
+    world.signs_in(&signed_in(), "by-hand");
+    let error = world.tokens.get(&signed_in(), None).await.unwrap_err();
+    assert!(matches!(error, TokenError::Unavailable { .. }), "{error}");
+    sleep(seconds(301)).await;
+    world.tokens.get(&signed_in(), None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_between_renewals_grow_and_are_jittered_within_bounds() {
     let (entra, tokens) = Entra::new(&[Say::Token(12 * 3600), Say::NoWay]);
     tokens.get(&app(), None).await.unwrap();
