@@ -85,6 +85,10 @@ impl Tokens {
         let proof = password.map(|password| self.0.prints.of(&slot.name, password));
         loop {
             if let Some(answer) = slot.answer(&proof) {
+                let held = matches!(answer, Err(TokenError::Held));
+                if held && self.turns_out_to_own(&slot, &proof, password).await {
+                    continue;
+                }
                 return answer;
             }
             if let Some(outcome) = self.take_turn(&slot, &proof, password).await {
@@ -226,13 +230,30 @@ impl Tokens {
         Ok(())
     }
 
+    /// Whether this password, which is held, is the one that Entra accepted before a restart.
+    async fn turns_out_to_own(
+        &self,
+        slot: &Slot,
+        proof: &Proof,
+        password: Option<&SecretString>,
+    ) -> bool {
+        if slot.unverified().is_none() {
+            return false;
+        }
+        let _turn = slot.turn.lock().await;
+        self.recognise(slot, proof, password).await
+    }
+
     /// After a restart: whether this is the password that Entra accepted before it.
-    async fn recognise(&self, slot: &Slot, proof: &Proof, password: Option<&SecretString>) {
-        if let (Some(password), Some(hash)) = (password, slot.unverified())
-            && self.0.shelf.matches(hash, password).await
-        {
+    async fn recognise(&self, slot: &Slot, proof: &Proof, password: Option<&SecretString>) -> bool {
+        let (Some(password), Some(hash)) = (password, slot.unverified()) else {
+            return false;
+        };
+        let is_it = self.0.shelf.matches(hash, password).await;
+        if is_it {
             slot.recognise(proof);
         }
+        is_it
     }
 
     /// The slot itself is cloned out: no guard of the map outlives this call.

@@ -118,7 +118,9 @@ impl Slot {
         if let Some(refusal) = state.refused.iter().find(known) {
             return Some(state.served_or(proof, now, refusal.error.clone()));
         }
-        if proof.is_some() && state.guesses(now.monotonic) >= GUESSES {
+        // Who was accepted last does not guess, however many others do.
+        let guesses = proof.is_some() && !state.is_owned_by(proof);
+        if guesses && state.guesses(now.monotonic) >= GUESSES {
             return Some(Err(TokenError::Held));
         }
         match &state.not_before {

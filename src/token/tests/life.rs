@@ -260,21 +260,6 @@ async fn a_changed_password_works_at_once_and_ends_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn guessing_is_held_before_entra_locks_the_account_and_the_right_password_still_works() {
-    let (entra, tokens) = Entra::new(&[Say::Token(36_000), WRONG_PASSWORD]);
-    let identity = user();
-    tokens.get(&identity, Some(&pw("right"))).await.unwrap();
-    for guess in 0..20 {
-        assert!(tokens.get(&identity, Some(&pw(&format!("guess {guess}")))).await.is_err());
-    }
-    assert_eq!(entra.asked(), 6, "five guesses went to Entra");
-    assert!(matches!(tokens.get(&identity, Some(&pw("more"))).await, Err(TokenError::Held)));
-    assert!(tokens.get(&identity, Some(&pw("right"))).await.is_ok());
-    sleep(seconds(600)).await;
-    assert!(!matches!(tokens.get(&identity, Some(&pw("more"))).await, Err(TokenError::Held)));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_users_token_is_renewed_with_its_refresh_token() {
     let (entra, tokens) = Entra::new(&[Say::WithRefresh(3600), Say::WithRefresh(3600)]);
     let identity = user();

@@ -1,6 +1,7 @@
 //! The life of a token under faults, on the paused clock, with a scripted Entra.
 
 mod clocks;
+mod guesses;
 mod kept;
 mod life;
 mod outages;
