@@ -7,13 +7,13 @@
 //! - **I2** A refusal of one password touches neither token nor acceptance of another.
 //! - **I3** Whoever changes the token holds the slot's turn, so a late answer cannot overwrite a
 //!   newer state; every token has a generation of its own.
-//! - **I4** What was refused for good is not asked again for [`REFUSED_FOR`], and nothing is asked
-//!   before the moment that Entra named.
+//! - **I4** What was refused for good is not asked again for [`REFUSED_FOR`], a password that is
+//!   refused again for longer each time, and nothing is asked before the moment that Entra named.
 //! - **I5** A refresh token is let go for another one only, never for a refusal: Entra refuses some
 //!   once and takes them again. (By password the next login brings a new one, so there it goes.)
 //!
-//! Here is what a login meets; `state` is the data, `person` the sign-in, `kept` is the state that outlives the process, `upkeep` the renewal
-//! ahead of time, `report` what status and metrics see.
+//! Here is what a login meets; `state` is the data, `person` the sign-in, `kept` is the state that
+//! outlives the process, `upkeep` the renewal ahead of time, `report` what status and metrics see.
 
 mod kept;
 mod person;
@@ -41,6 +41,9 @@ use crate::{config::EntraApp, secret::Fingerprint};
 /// How long a refusal is remembered. Entra answers identical requests alike, and counts them
 /// (AADSTS50196).
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// What is refused again and again, a password or a refresh token, is asked about ever more seldom:
+/// the wait doubles from [`REFUSED_FOR`] up to this.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 /// A token is renewed at the provider's wish at most this often.
 const FORCED_EVERY: Duration = Duration::from_secs(60);
 /// Without a word from Entra, how long after a failure nobody asks again: those who were waiting
@@ -113,7 +116,7 @@ impl Slot {
             return state.served(proof, now).map(|live| Ok(live.token.clone()));
         }
         let known = |refusal: &&Refusal| {
-            refusal.proof == *proof && now.monotonic < refusal.at + REFUSED_FOR
+            refusal.proof == *proof && now.monotonic < refusal.at + refusal.wait
         };
         if let Some(refusal) = state.refused.iter().find(known) {
             return Some(state.served_or(proof, now, refusal.error.clone()));
@@ -183,9 +186,16 @@ impl Slot {
             state.trouble = Some(error.clone());
         }
         let at = now.monotonic;
-        let forgotten = GUESSES_WITHIN.max(REFUSED_FOR);
-        state.refused.retain(|refusal| refusal.proof != *proof && at < refusal.at + forgotten);
-        state.refused.push_back(Refusal { proof: proof.clone(), at, error: error.clone() });
+        // Beyond its own wait it is remembered for as long again, so that the next one is longer.
+        let is_known = |refusal: &Refusal| at < refusal.at + GUESSES_WITHIN.max(refusal.wait * 2);
+        state.refused.retain(is_known);
+        let before = state.refused.iter().find(|refusal| refusal.proof == *proof);
+        let both =
+            |before: &&Refusal| before.error.blames_the_password() && error.blames_the_password();
+        let wait = before.filter(both).map_or(REFUSED_FOR, |before| before.wait * 2);
+        let wait = wait.min(LONGEST_REFUSAL);
+        state.refused.retain(|refusal| refusal.proof != *proof);
+        state.refused.push_back(Refusal { proof: proof.clone(), at, wait, error: error.clone() });
         Some((state.served_or(proof, now, error), ends))
     }
 

@@ -9,16 +9,12 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{REFUSED_FOR, Slot, state::State};
+use super::{LONGEST_REFUSAL, REFUSED_FOR, Slot, state::State};
 use crate::{
     advice,
     config::EntraApp,
     token::{Refused, Token, TokenError},
 };
-
-/// The longest wait before a refresh token that was refused is tried again; from
-/// [`REFUSED_FOR`] on it doubles.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
 /// A person must sign in.
 pub(super) struct Needs {

@@ -65,6 +65,8 @@ pub(super) struct Owner {
 pub(super) struct Refusal {
     pub(super) proof: Proof,
     pub(super) at: Instant,
+    /// For how long it is not asked about again.
+    pub(super) wait: Duration,
     pub(super) error: TokenError,
 }
 

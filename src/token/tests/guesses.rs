@@ -48,3 +48,30 @@ async fn guesses_do_not_shut_out_who_was_accepted_last() {
     let error = world.tokens.get(&user(), Some(&pw("more"))).await;
     assert!(matches!(error, Err(TokenError::Held)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_password_is_asked_about_ever_more_seldom_and_another_at_once() {
+    let (entra, tokens) = Entra::new(&[WRONG_PASSWORD]);
+    for _ in 0..4 * 60 * 6 {
+        let error = tokens.get(&user(), Some(&pw("stale"))).await.unwrap_err();
+        assert!(error.blames_the_password(), "remembered: {error}");
+        sleep(seconds(10)).await;
+    }
+    let moments = entra.moments.lock().unwrap().clone();
+    let waits: Vec<_> = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    for (number, wait) in waits.iter().enumerate() {
+        let least = [60, 120, 240, 480].get(number).copied().unwrap_or(900);
+        assert!((least..=least + 20).contains(wait), "{waits:?}");
+    }
+    assert!(waits.len() > 15, "{waits:?}");
+    entra.now_says(&[Say::Token(3600)]);
+    tokens.get(&user(), Some(&pw("new"))).await.unwrap();
+    // What is new again later begins anew.
+    entra.now_says(&[WRONG_PASSWORD]);
+    sleep(seconds(3600)).await;
+    assert!(tokens.get(&user(), Some(&pw("stale"))).await.is_err());
+    let asked = entra.asked();
+    sleep(seconds(61)).await;
+    assert!(tokens.get(&user(), Some(&pw("stale"))).await.is_err());
+    assert_eq!(entra.asked(), asked + 1);
+}
