@@ -38,7 +38,7 @@ pub(super) struct Inner {
     slots: DashMap<String, Arc<Slot>>,
     /// The apps as read last; `None` before the first reload, when every caller's are.
     apps: RwLock<Option<Vec<Arc<EntraApp>>>>,
-    prints: Fingerprints,
+    pub(super) prints: Fingerprints,
     clock: Clock,
     pub(super) errands: Errands,
     pub(super) shelf: Shelf,
@@ -195,21 +195,16 @@ impl Tokens {
         }
     }
 
-    /// The refresh token of a user who signed in: the one at hand, or the one of a sign-in since.
+    /// The refresh token of a user who signed in: the one of a sign-in since, or the one at hand.
     async fn refresh_to_try(&self, slot: &Slot) -> Result<Option<SecretString>, TokenError> {
-        if let Some(token) = slot.refresh_to_try() {
-            return Ok(Some(token));
-        }
         match self.finds_sign_in(slot).await {
-            Ok(true) => Ok(slot.refresh_to_try()),
-            Ok(false) => Ok(None),
-            Err(_) if slot.has_refresh() => Ok(None), // refused, and that is known
-            Err(error) => Err(unreadable(error)),
+            Err(error) if !slot.has_refresh() => Err(unreadable(error)),
+            _ => Ok(slot.refresh_to_try()), // if there is none it was refused, and that is known
         }
     }
 
-    /// Whether the vault keeps another refresh token by now than the slot has; the slot has it
-    /// then. Needs the turn.
+    /// Whether somebody has signed in, as the vault tells; the slot has their refresh token then.
+    /// Needs the turn.
     pub(super) async fn finds_sign_in(&self, slot: &Slot) -> Result<bool, VaultError> {
         let kept = self.0.shelf.kept(&slot.name).await?;
         Ok(kept.is_some_and(|kept| slot.take_other(kept, &self.0.prints)))
@@ -222,7 +217,7 @@ impl Tokens {
             return Ok(());
         }
         match self.0.shelf.kept(&slot.name).await {
-            Ok(kept) => slot.unseal(kept),
+            Ok(kept) => slot.unseal(kept, &self.0.prints),
             Err(error) if slot.app().grant.needs_sign_in() => return Err(unreadable(error)),
             Err(_) => {}
         }

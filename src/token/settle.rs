@@ -15,6 +15,7 @@ use super::{
     cache::Tokens,
     entra::{Answer, Granted},
     errand::unusable,
+    shelf::Left,
     slot::{Grantee, Proof, REFUSED_FOR, Slot, is_for_a_person},
     vault::Kept,
 };
@@ -93,17 +94,48 @@ impl Tokens {
         }
     }
 
-    async fn granted(&self, slot: &Arc<Slot>, app: &EntraApp, by: By, granted: Granted) -> Token {
+    async fn granted(
+        &self,
+        slot: &Arc<Slot>,
+        app: &EntraApp,
+        by: By,
+        mut granted: Granted,
+    ) -> Token {
         let (at, seconds) = (slot.now(), granted.life.as_secs());
         let words = if matches!(by, By::Upkeep) { "token renewed" } else { "token granted" };
         let to = self.grantee(slot, by).await;
         if self.0.shelf.is_there() {
-            self.0.shelf.keep(&slot.name, slot.record(&to, &granted, at)).await;
+            let kept = slot.record(&to, &granted, at);
+            if !app.grant.needs_sign_in() {
+                self.0.shelf.keep(&slot.name, kept).await;
+            } else if let Some(theirs) = self.keep_unless_signed_in(slot, kept).await {
+                granted.refresh = Some(theirs);
+            }
         }
         let token = slot.grant(to, granted, at);
         info!(event = "token", app = app.name, seconds, "{words}");
         self.look_after(slot);
         token
+    }
+
+    /// Keeps this, unless somebody has signed in while Entra was asked: then theirs stays, and the
+    /// next renewal is by their refresh token, which is returned.
+    async fn keep_unless_signed_in(&self, slot: &Arc<Slot>, kept: Kept) -> Option<SecretString> {
+        let refresh = kept.refresh.clone();
+        let (tokens, looks) = (self.clone(), Arc::clone(slot));
+        let is_spared = move |old: &Kept| {
+            let theirs = old.refresh.as_ref();
+            theirs.is_some_and(|theirs| looks.is_news(theirs, &tokens.0.prints))
+        };
+        match self.0.shelf.keep_unless(&slot.name, kept, is_spared).await {
+            Left::Ours => slot.shelve(refresh.as_ref(), &self.0.prints),
+            Left::Theirs(Kept { refresh, .. }) => {
+                slot.shelve(refresh.as_ref(), &self.0.prints);
+                return refresh;
+            }
+            Left::Unknown => {}
+        }
+        None
     }
 
     async fn grantee(&self, slot: &Slot, by: By) -> Grantee {

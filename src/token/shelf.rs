@@ -22,6 +22,16 @@ pub(super) struct Shelf {
     hashes: Arc<Semaphore>,
 }
 
+/// What is in the vault after a change.
+pub(super) enum Left {
+    /// What was to be kept.
+    Ours,
+    /// What was there, which was to be spared.
+    Theirs(Kept),
+    /// What was there, for all that is known: it could not be written.
+    Unknown,
+}
+
 impl Shelf {
     pub(super) fn new(vault: Option<Arc<Vault>>, tasks: TaskTracker) -> Self {
         Self { vault, tasks, hashes: Arc::new(Semaphore::new(HASHES)) }
@@ -48,21 +58,51 @@ impl Shelf {
     /// Keeps this: on disk when it returns. Where that fails the log says so and things go on:
     /// Entra leaves the refresh token before valid, so nothing but a restart is worse for it.
     pub(super) async fn keep(&self, name: &str, kept: Kept) {
-        let Some(vault) = self.vault.clone() else {
-            return;
-        };
+        let _unread = self.keep_unless(name, kept, |_| false).await;
+    }
+
+    /// The same, unless what is there by now is to be spared: nobody else writes between the look
+    /// and the deed.
+    pub(super) async fn keep_unless(
+        &self,
+        name: &str,
+        kept: Kept,
+        is_spared: impl FnOnce(&Kept) -> bool + Send + 'static,
+    ) -> Left {
+        let mut spared = None;
+        let written = self.write(name, move |vault, name| {
+            vault.change(name, |old| {
+                spared = old.filter(is_spared);
+                Some(spared.clone().unwrap_or(kept))
+            })?;
+            Ok(spared)
+        });
+        match written.await {
+            None => Left::Unknown,
+            Some(None) => Left::Ours,
+            Some(Some(theirs)) => Left::Theirs(theirs),
+        }
+    }
+
+    /// Changes the vault; `None` where that failed, which is in the log then, or without a vault.
+    async fn write<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Vault, &str) -> Result<T, VaultError> + Send + 'static,
+    ) -> Option<T> {
+        let vault = self.vault.clone()?;
         let name = name.to_owned();
-        let written = self.tasks.spawn_blocking(move || vault.keep(&name, &kept)).await;
-        if let Err(VaultError { what, remedy }) =
-            written.unwrap_or_else(|error| Err(broke_off(&error)))
-        {
+        let written = self.tasks.spawn_blocking(move || work(&vault, &name)).await;
+        let written = written.unwrap_or_else(|error| Err(broke_off(&error)));
+        let logged = written.inspect_err(|VaultError { what, remedy }| {
             error!(
                 event = "vault_unwritable",
                 what,
                 remedy,
                 "the vault cannot be written: what it holds grows old, and a restart begins with that"
             );
-        }
+        });
+        logged.ok()
     }
 
     /// The argon2id hash of a password, or none if hashing broke.

@@ -50,7 +50,12 @@ impl Tokens {
             return;
         }
         // A login may have done it while the turn was awaited.
-        let Some(due) = slot.due() else { return };
+        let Some(mut due) = slot.due() else { return };
+        let of_a_person = matches!(due, Due::Refresh(_)) && slot.app().grant.needs_sign_in();
+        if of_a_person && matches!(self.finds_sign_in(slot).await, Ok(true)) {
+            let Some(still) = slot.due() else { return }; // a sign-in brings an access token too
+            due = still;
+        }
         let ask = match &due {
             Due::App => Ask::App,
             Due::Refresh(token) => Ask::Refresh(token),

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use secrecy::SecretString;
+
 use super::{
     Grantee, Proof, Slot,
     state::{Owner, State},
@@ -34,13 +36,14 @@ impl Slot {
     }
 
     /// What the vault keeps, at first use. Needs the turn.
-    pub(in crate::token) fn unseal(&self, kept: Option<Kept>) {
+    pub(in crate::token) fn unseal(&self, kept: Option<Kept>, prints: &Fingerprints) {
         let now = self.clock.now();
         let mut state = self.lock();
         if std::mem::replace(&mut state.unsealed, true) {
             return;
         }
         if let Some(kept) = kept {
+            state.shelved = kept.refresh.as_ref().map(|token| prints.of(&self.name, token));
             state.take(kept, now);
         }
     }
@@ -64,18 +67,29 @@ impl Slot {
         }
     }
 
-    /// Takes what the vault keeps if its refresh token is another than the one here: somebody has
-    /// signed in. Says whether it is. Needs the turn.
-    pub(in crate::token) fn take_other(&self, kept: Kept, prints: &Fingerprints) -> bool {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let Some(theirs) = &kept.refresh else {
-            return false;
-        };
+    /// Whether this refresh token in the vault is of a sign-in in another process: it is not the one
+    /// here, nor what the vault has been known to keep. Needs the turn.
+    pub(in crate::token) fn is_news(&self, theirs: &SecretString, prints: &Fingerprints) -> bool {
         let print = |token| prints.of(&self.name, token);
-        if state.refresh.as_ref().is_some_and(|ours| print(ours) == print(theirs)) {
+        let theirs = Some(print(theirs));
+        let state = self.lock();
+        state.refresh.as_ref().map(print) != theirs && state.shelved != theirs
+    }
+
+    /// The vault keeps this refresh token by now.
+    pub(in crate::token) fn shelve(&self, refresh: Option<&SecretString>, prints: &Fingerprints) {
+        self.lock().shelved = refresh.map(|token| prints.of(&self.name, token));
+    }
+
+    /// Takes what the vault keeps if its refresh token is of a sign-in since. Says whether it is.
+    /// Needs the turn.
+    pub(in crate::token) fn take_other(&self, kept: Kept, prints: &Fingerprints) -> bool {
+        if !kept.refresh.as_ref().is_some_and(|theirs| self.is_news(theirs, prints)) {
             return false;
         }
+        self.shelve(kept.refresh.as_ref(), prints);
+        let now = self.clock.now();
+        let mut state = self.lock();
         state.refused.clear();
         state.upkeep.forgive();
         if state.take(kept, now) {

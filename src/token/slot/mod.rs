@@ -95,6 +95,7 @@ impl Slot {
             forced: None,
             used: Instant::now(),
             young: false,
+            shelved: None,
             unsealed: false,
             upkeep: upkeep::Upkeep::new(clock.now()),
         };

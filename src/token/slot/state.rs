@@ -40,6 +40,9 @@ pub(super) struct State {
     pub(super) used: Instant,
     /// Long sessions begin with these tokens.
     pub(super) young: bool,
+    /// Of the refresh token that the vault is known to keep: an older one than `refresh` where it
+    /// could not be written.
+    pub(super) shelved: Option<Fingerprint>,
     /// What the vault keeps is known here.
     pub(super) unsealed: bool,
     pub(super) upkeep: Upkeep,

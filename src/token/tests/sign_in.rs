@@ -130,6 +130,57 @@ async fn a_sign_in_while_the_old_token_is_being_refused_serves_that_very_login()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sign_in_while_the_token_before_is_still_good_is_what_is_used_from_then_on() {
+    let world = World::new(&[Say::WithRefresh(3600)]);
+    let who = signed_in();
+    world.signs_in(&who, "first");
+    world.tokens.get(&who, None).await.unwrap();
+    world.signs_in(&who, "second");
+    sleep(seconds(3005)).await;
+    assert_eq!(world.entra.asked(), 2);
+    assert!(world.entra.body(2).contains("refresh_token=second"), "{}", world.entra.body(2));
+    assert_eq!(world.kept_refresh(&who), "refresh-2");
+
+    // A login that needs another token looks as well.
+    world.signs_in(&who, "third");
+    let token = world.tokens.get(&who, None).await.unwrap();
+    assert!(world.tokens.rejected(&who, &token));
+    world.tokens.get(&who, None).await.unwrap();
+    assert!(world.entra.body(3).contains("refresh_token=third"), "{}", world.entra.body(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_while_entra_is_asked_is_not_overwritten() {
+    let world = World::new(&[Say::WithRefresh(3600)]);
+    let who = signed_in();
+    world.signs_in(&who, "first");
+    let (login, ()) = tokio::join!(world.tokens.get(&who, None), async {
+        world.entra.answered.notified().await; // and the vault not yet written
+        world.signs_in(&who, "second");
+    });
+    assert_eq!(text(login), "token-1");
+    assert_eq!(world.kept_refresh(&who), "second");
+    sleep(seconds(3005)).await;
+    assert!(world.entra.body(2).contains("refresh_token=second"), "{}", world.entra.body(2));
+    assert_eq!(world.kept_refresh(&who), "refresh-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_disk_left_in_the_vault_is_no_sign_in() {
+    let world = World::new(&[Say::WithRefresh(3600)]);
+    let who = signed_in();
+    world.signs_in(&who, "by-hand");
+    std::fs::create_dir(world.folder.path().join("vault.new")).unwrap(); // nothing can be written
+    world.tokens.get(&who, None).await.unwrap();
+    assert_eq!(world.kept_refresh(&who), "by-hand");
+    sleep(seconds(3005)).await;
+    assert!(world.entra.body(2).contains("refresh_token=refresh-1"), "{}", world.entra.body(2));
+    std::fs::remove_dir(world.folder.path().join("vault.new")).unwrap();
+    sleep(seconds(3005)).await;
+    assert_eq!(world.kept_refresh(&who), "refresh-3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_other_error_lets_a_refresh_token_go() {
     let scope = Say::Body(400, r#"{"error":"invalid_scope"}"#);
     let unknown = Say::Body(400, r#"{"error":"something_new"}"#);
