@@ -35,7 +35,7 @@ use self::clock::Moment;
 pub use self::grant::{certificate_end, certificate_fits};
 use crate::{
     advice,
-    config::{Audience, EntraApp},
+    config::{Audience, EntraApp, Grant, IdentitySource},
 };
 
 /// Whose token is meant.
@@ -49,8 +49,9 @@ pub struct Identity {
 
 impl Identity {
     /// What tokens of this identity are kept under, in memory and in the vault. It is another for
-    /// another user, tenant, authority, client, audience or grant, because tokens are; it stays
-    /// when a secret changes or a table of `proxy.toml` is renamed. Holds nothing secret.
+    /// another user, tenant, authority, client, audience, grant or source of a managed identity,
+    /// because tokens are; it stays when a secret changes or a table of `proxy.toml` is renamed.
+    /// Holds nothing secret.
     pub fn name(&self) -> String {
         let app = &self.app;
         let audience = match &app.audience {
@@ -59,10 +60,18 @@ impl Identity {
         };
         let user = if app.is_app_only() { "" } else { &self.user };
         let user = user.to_ascii_lowercase();
-        let (grant, tenant) = (app.grant.name(), app.tenant.to_ascii_lowercase());
+        let tenant = app.tenant.to_ascii_lowercase();
+        let grant = match &app.grant {
+            Grant::ManagedIdentity { source } => {
+                let (IdentitySource::Imds(address)
+                | IdentitySource::AppService { endpoint: address, .. }) = source;
+                format!("{} {address}", app.grant.name())
+            }
+            grant => grant.name().to_owned(),
+        };
         // The user, who alone is typed by strangers, comes last: no name can be made to look like
         // another's.
-        [grant, &app.authority, &tenant, &app.client_id, &audience, &user].join("\0")
+        [&*grant, &app.authority, &tenant, &app.client_id, &audience, &user].join("\0")
     }
 }
 

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::token::vault::KeptAccess;
+use crate::{config::IdentitySource, token::vault::KeptAccess};
 
 const HOUR: u64 = 3600;
 
@@ -201,4 +201,17 @@ fn an_identitys_name_changes_with_what_tokens_depend_on_and_not_with_secrets() {
         app.name = "renamed".to_owned();
     });
     assert_eq!(same, name);
+
+    let of = |source| identity(Grant::ManagedIdentity { source }, "").name();
+    let service = |endpoint: &str, header: &str| IdentitySource::AppService {
+        endpoint: endpoint.to_owned(),
+        header: header.into(),
+    };
+    let machine = |base: &str| of(IdentitySource::Imds(base.to_owned()));
+    let (one, two) = ("http://one", "http://two");
+    assert_ne!(machine(one), machine(two));
+    assert_ne!(of(service(one, "h")), of(service(two, "h")));
+    let (named, again) = (of(service(one, "header-canary")), of(service(one, "other")));
+    assert_eq!(named, again, "a header is a secret");
+    assert!(!named.contains("canary"));
 }
