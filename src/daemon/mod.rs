@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, Limits, Listener},
+    config::{Account, Config, EntraApp, Limits, Listener},
     net::{dial::Dialer, tls::TlsConfigError},
     session::{self, House},
     token::{
@@ -187,8 +187,9 @@ impl Running {
         let doors = self.open_beside(&coming, &leaving).await?;
 
         self.rooted.warn_of(config);
-        let apps = config.apps();
-        self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps);
+        let (apps, accounts) = (config.apps(), config.accounts.clone());
+        let is_covered = move |app: &EntraApp, user: &str| covers(&accounts, app, user);
+        self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps, is_covered);
         upkeep::attend(&self.tokens, config);
         self.almanac.change(apps);
         self.house = Arc::new(self.house.renewed(config, dialer));
@@ -309,6 +310,14 @@ impl Running {
     }
 }
 
+/// Whether a user's tokens come from this app: by the account that covers the user most closely.
+fn covers(accounts: &[Arc<Account>], app: &EntraApp, user: &str) -> bool {
+    let user = user.to_ascii_lowercase();
+    let ranked = accounts.iter().filter_map(|account| Some((account.user.rank(&user)?, account)));
+    let closest = ranked.min_by_key(|(rank, _)| *rank);
+    closest.is_some_and(|(_, account)| account.entra.name == app.name)
+}
+
 fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {
     let address = listener.bind;
     Door::open(listener).map_err(|error| StartError::Bind { address, error })
@@ -322,5 +331,44 @@ fn bind_remedy(error: &io::Error) -> &'static str {
             "ports below 1024 need a privilege: choose a higher one, such as 1587"
         }
         _ => "mend bind in proxy.toml",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Grant, Mailbox, UserPattern};
+
+    #[test]
+    fn the_closest_account_says_whose_tokens_come_from_an_app() {
+        let app = |name: &str| {
+            let mut app = (*EntraApp::sample(Grant::by_password())).clone();
+            app.name = name.to_owned();
+            Arc::new(app)
+        };
+        let account = |user, name: &str| {
+            let (mailbox, entra) = (Mailbox::default(), app(name));
+            Arc::new(Account { user, password_hash: None, mailbox, entra, allow: Vec::new() })
+        };
+        let accounts = [
+            account(UserPattern::Domain("contoso.example".to_owned()), "domain"),
+            account(UserPattern::Exact("ann@contoso.example".to_owned()), "exact"),
+        ];
+        let rows = [
+            ("ann@contoso.example", "exact", true),
+            ("Ann@Contoso.example", "exact", true),
+            ("ann@contoso.example", "domain", false),
+            ("bob@contoso.example", "domain", true),
+            ("bob@contoso.example", "exact", false),
+            ("bob@fabrikam.example", "domain", false),
+        ];
+        let mut ran = 0;
+        for (user, name, covered) in rows {
+            assert_eq!(covers(&accounts, &app(name), user), covered, "{user} {name}");
+            ran += 1;
+        }
+        assert_eq!(ran, 6);
+        let any = [account(UserPattern::Any, "any")];
+        assert!(covers(&any, &app("any"), "whoever"));
     }
 }

@@ -36,14 +36,20 @@ pub struct Tokens(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     slots: DashMap<String, Arc<Slot>>,
-    /// The apps as read last; `None` before the first reload, when every caller's are.
-    apps: RwLock<Option<Vec<Arc<EntraApp>>>>,
+    /// The configuration as read last; `None` before the first reload, when every caller's counts.
+    read: RwLock<Option<Read>>,
     pub(super) prints: Fingerprints,
     clock: Clock,
     pub(super) errands: Errands,
     pub(super) shelf: Shelf,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+}
+
+/// What of a configuration tells whether an identity is in it.
+struct Read {
+    apps: Vec<Arc<EntraApp>>,
+    is_covered: Box<dyn Fn(&EntraApp, &str) -> bool + Send + Sync>,
 }
 
 impl Tokens {
@@ -65,9 +71,9 @@ impl Tokens {
         stop: CancellationToken,
         clock: Clock,
     ) -> Self {
-        let (slots, apps, prints) = (DashMap::new(), RwLock::default(), Fingerprints::new());
+        let (slots, read, prints) = (DashMap::new(), RwLock::default(), Fingerprints::new());
         let (errands, shelf) = (Errands::new(courier), Shelf::new(vault, tasks.clone()));
-        Self(Arc::new(Inner { slots, apps, prints, clock, errands, shelf, tasks, stop }))
+        Self(Arc::new(Inner { slots, read, prints, clock, errands, shelf, tasks, stop }))
     }
 
     /// A living token. `password` is what the client typed; it is needed, and judged, where the
@@ -120,21 +126,47 @@ impl Tokens {
         self.slot(identity).suspect(token)
     }
 
-    /// The configuration was read anew: letters go by this courier, and these are all its apps.
-    /// Tokens of identities that it still describes stay, whatever has become of their secrets;
-    /// others are forgotten, and their renewals end. Refusals of apps are forgotten.
+    /// The configuration was read anew: letters go by this courier, these are all the apps that
+    /// its accounts use, and `is_covered` says whether an account lets a user, as typed, have
+    /// tokens of an app; it is not asked where the app is the identity. Tokens of identities that
+    /// are still covered stay, whatever has become of their secrets. Others are forgotten, in the
+    /// vault too, and their renewals end. Refusals of apps are forgotten.
     ///
-    /// To be called before the first [`get`](Self::get) with one of the new apps.
-    pub fn adopt(&self, courier: Courier, apps: &[Arc<EntraApp>]) {
+    /// To be called within a runtime, before the first [`get`](Self::get) with one of the new apps.
+    pub fn adopt(
+        &self,
+        courier: Courier,
+        apps: &[Arc<EntraApp>],
+        is_covered: impl Fn(&EntraApp, &str) -> bool + Send + Sync + 'static,
+    ) {
         self.0.errands.change(courier);
-        *self.0.apps.write().unwrap_or_else(PoisonError::into_inner) = Some(apps.to_vec());
+        let new = Read { apps: apps.to_vec(), is_covered: Box::new(is_covered) };
+        *self.0.read.write().unwrap_or_else(PoisonError::into_inner) = Some(new);
+        let read = self.0.read.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(read) = &*read else { return };
+        let mut gone = Vec::new();
         self.0.slots.retain(|name, slot| {
-            let app = newest(apps, name, &slot.user, &slot.app().name);
-            match app {
-                Some(app) => slot.reread(app),
-                None => slot.end(),
+            let app = read.newest(name, &slot.user, &slot.app().name);
+            if let Some(app) = app {
+                slot.reread(app);
+            } else {
+                slot.end();
+                gone.push(Arc::clone(slot));
             }
             app.is_some()
+        });
+        for slot in gone {
+            self.forget(slot);
+        }
+    }
+
+    /// Nothing of a slot that has ended stays in the vault. An answer that is still on its way is
+    /// waited for; later ones are not kept.
+    fn forget(&self, slot: Arc<Slot>) {
+        let tokens = self.clone();
+        self.0.tasks.spawn(async move {
+            let _turn = slot.turn.lock().await;
+            tokens.0.shelf.forget(&slot.name).await;
         });
     }
 
@@ -253,7 +285,7 @@ impl Tokens {
 
     /// The slot itself is cloned out: no guard of the map outlives this call.
     fn slot(&self, identity: &Identity) -> Arc<Slot> {
-        let Inner { slots, apps, clock, .. } = &*self.0;
+        let Inner { slots, read, clock, .. } = &*self.0;
         if slots.len() > SWEEP_ABOVE {
             slots.retain(|_, slot| slot.is_worth_keeping());
         }
@@ -264,8 +296,8 @@ impl Tokens {
         };
         let entry = slots.entry(name.clone());
         // Read while the map's shard is held: a reload has either been here or is still to come.
-        let apps = apps.read().unwrap_or_else(PoisonError::into_inner);
-        match apps.as_ref().map(|apps| newest(apps, &name, user, &app.name)) {
+        let read = read.read().unwrap_or_else(PoisonError::into_inner);
+        match read.as_ref().map(|read| read.newest(&name, user, &app.name)) {
             None => Arc::clone(&entry.or_insert_with(|| new(app))),
             Some(Some(app)) => Arc::clone(&entry.or_insert_with(|| new(app))),
             // A session from before the reload: it is served, and nothing stays of it.
@@ -284,17 +316,19 @@ fn unreadable(VaultError { what, remedy }: VaultError) -> TokenError {
     TokenError::Unavailable { what, remedy: Some(remedy), summary }
 }
 
-/// The app of this identity among those read last; of several the one that bears the name.
-fn newest<'a>(
-    apps: &'a [Arc<EntraApp>],
-    identity: &str,
-    user: &str,
-    name: &str,
-) -> Option<&'a Arc<EntraApp>> {
-    let is_same = |app: &&Arc<EntraApp>| {
-        Identity { app: Arc::clone(app), user: user.to_owned() }.name() == identity
-    };
-    let mut same = apps.iter().filter(is_same);
-    let first = same.next()?;
-    if first.name == name { Some(first) } else { same.find(|app| app.name == name).or(Some(first)) }
+impl Read {
+    /// The app of this identity, if it is covered; of several the one that bears the name.
+    fn newest(&self, identity: &str, user: &str, name: &str) -> Option<&Arc<EntraApp>> {
+        let is_same = |app: &&Arc<EntraApp>| {
+            let same = Identity { app: Arc::clone(app), user: user.to_owned() }.name() == identity;
+            same && (app.is_app_only() || (self.is_covered)(app, user))
+        };
+        let mut same = self.apps.iter().filter(is_same);
+        let first = same.next()?;
+        if first.name == name {
+            Some(first)
+        } else {
+            same.find(|app| app.name == name).or(Some(first))
+        }
+    }
 }

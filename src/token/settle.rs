@@ -104,7 +104,7 @@ impl Tokens {
         let (at, seconds) = (slot.now(), granted.life.as_secs());
         let words = if matches!(by, By::Upkeep) { "token renewed" } else { "token granted" };
         let to = self.grantee(slot, by).await;
-        if self.0.shelf.is_there() {
+        if self.0.shelf.is_there() && !slot.has_ended() {
             let kept = slot.record(&to, &granted, at);
             if !app.grant.needs_sign_in() {
                 self.0.shelf.keep(&slot.name, kept).await;
@@ -162,7 +162,7 @@ impl Tokens {
             return slot.need_sign_in(app, Some(refused));
         }
         let (outcome, ended) = slot.refuse(proof, app, refused)?;
-        if ended {
+        if ended && !slot.has_ended() {
             // Else a restart would believe the password again.
             self.0.shelf.keep(&slot.name, Kept::default()).await;
         }

@@ -61,7 +61,12 @@ impl Shelf {
         let _unread = self.keep_unless(name, kept, |_| false).await;
     }
 
-    /// The same, unless what is there by now is to be spared: nobody else writes between the look
+    /// Keeps nothing under this name any more.
+    pub(super) async fn forget(&self, name: &str) {
+        self.write(name, Vault::forget).await;
+    }
+
+    /// As [`keep`](Self::keep), unless what is there by now is to be spared: nobody else writes between the look
     /// and the deed.
     pub(super) async fn keep_unless(
         &self,

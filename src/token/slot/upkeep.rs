@@ -107,6 +107,11 @@ impl Slot {
         self.changed.notify_one();
     }
 
+    /// Whether it is: then nothing of it may stay.
+    pub(in crate::token) fn has_ended(&self) -> bool {
+        self.lock().upkeep.gone
+    }
+
     /// Whether a task should start to look after this slot; then it must.
     pub(in crate::token) fn start_upkeep(&self) -> bool {
         let mut state = self.lock();

@@ -85,6 +85,7 @@ struct Entra {
     asked: AtomicUsize,
     /// When it was asked.
     moments: Mutex<Vec<Instant>>,
+    /// What was asked: the body, or the address where there is none.
     bodies: Mutex<Vec<String>>,
     /// An answer is on its way.
     answered: Notify,
@@ -127,7 +128,9 @@ impl Entra {
             Box::pin(async move {
                 let number = entra.asked.fetch_add(1, Ordering::SeqCst) + 1;
                 let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
-                entra.bodies.lock().unwrap().push(String::from_utf8_lossy(body).into_owned());
+                let body = String::from_utf8_lossy(body).into_owned();
+                let asked = if body.is_empty() { request.url().to_string() } else { body };
+                entra.bodies.lock().unwrap().push(asked);
                 let say = {
                     let mut script = entra.script.lock().unwrap();
                     if script.len() > 1 { script.pop_front().unwrap() } else { script[0].clone() }

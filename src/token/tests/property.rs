@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::IdentitySource;
 
-/// One thing that happens to an app, two users with passwords, and two who signed in.
+/// One thing that happens to an app, two users with passwords, two who signed in, and a machine.
 #[derive(Clone, Debug)]
 enum Event {
     Pass(u64),
@@ -15,10 +16,17 @@ enum Event {
     SignsIn(usize),
     Rejected(usize),
     Restart,
-    Reload,
+    /// With an account of this user, or without.
+    Reload(usize, bool),
+    /// The managed identity's endpoint is another one.
+    Moves,
 }
 
-const WHO: usize = 5;
+const WHO: usize = 6;
+/// These sign in.
+const IN_PERSON: std::ops::Range<usize> = 3..5;
+/// A managed identity.
+const MACHINE: usize = 5;
 
 fn event() -> impl Strategy<Value = Event> {
     let say = prop_oneof![
@@ -35,57 +43,108 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (-900..9000_i64).prop_map(Event::Jump),
         3 => say.prop_map(Event::Says),
         6 => (0..WHO, any::<bool>()).prop_map(|(who, right)| Event::Login(who, right)),
-        1 => (3..WHO).prop_map(Event::SignsIn),
+        2 => IN_PERSON.prop_map(Event::SignsIn),
         1 => (0..WHO).prop_map(Event::Rejected),
         1 => Just(Event::Restart),
-        1 => Just(Event::Reload),
+        1 => (0..WHO, any::<bool>()).prop_map(|(who, there)| Event::Reload(who, there)),
+        1 => Just(Event::Moves),
     ]
 }
 
-/// Whose token the answer to this request is, and for which password, by what was asked.
-fn asked_for(entra: &Entra, number: usize) -> (usize, Option<bool>) {
+/// How a request came to be asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    who: usize,
+    /// With the right password, where with one.
+    right: Option<bool>,
+    /// Of which sign-in it comes, or at which endpoint it was.
+    of: Option<usize>,
+}
+
+/// Whose token the answer to this request is, and for what, by what was asked.
+fn asked_for(entra: &Entra, number: usize) -> Asked {
     let body = entra.body(number);
     if body.contains("client_credentials") {
-        return (0, None);
+        return Asked { who: 0, right: None, of: None };
+    }
+    if let Some(rest) = body.strip_prefix("http://machine-") {
+        let (place, _) = rest.split_once('/').unwrap();
+        return Asked { who: MACHINE, right: None, of: place.parse().ok() };
     }
     if let Some((_, user)) = body.split_once("username=") {
         let who = if user.starts_with("ann") { 1 } else { 2 };
-        return (who, Some(body.contains("password=right")));
+        return Asked { who, right: Some(body.contains("password=right")), of: None };
     }
     let (_, token) = body.split_once("refresh_token=").unwrap();
-    let token = token.split('&').next().unwrap();
-    match token.strip_prefix("refresh-") {
-        Some(earlier) => asked_for(entra, earlier.parse().unwrap()),
-        None => (token.strip_prefix("by-hand-of-").unwrap().parse().unwrap(), None),
+    of_refresh(entra, token.split('&').next().unwrap())
+}
+
+fn of_refresh(entra: &Entra, token: &str) -> Asked {
+    if let Some(earlier) = token.strip_prefix("refresh-") {
+        return asked_for(entra, earlier.parse().unwrap());
     }
+    let (who, of) = token.strip_prefix("by-hand-of-").unwrap().split_once('.').unwrap();
+    Asked { who: who.parse().unwrap(), right: None, of: of.parse().ok() }
+}
+
+fn machine(place: usize) -> Identity {
+    let source = IdentitySource::Imds(format!("http://machine-{place}"));
+    identity(Grant::ManagedIdentity { source }, "")
+}
+
+/// The configuration is read anew, without those who have no account.
+async fn reload(world: &World, users: &[Identity], there: [bool; WHO]) {
+    let covered: Vec<_> =
+        users.iter().zip(there).filter_map(|(user, there)| there.then_some(user)).collect();
+    let apps: Vec<_> = covered.iter().map(|user| Arc::new((*user.app).clone())).collect();
+    let names: Vec<_> = covered.iter().map(|user| user.user.clone()).collect();
+    let is_covered = move |_: &EntraApp, user: &str| names.iter().any(|name| name == user);
+    world.tokens.adopt(world.entra.courier(), &apps, is_covered);
+    sleep(seconds(1)).await; // who is gone is forgotten aside
 }
 
 async fn play(events: Vec<Event>) {
     let mut world = World::new(&[Say::Token(3600)]);
     let device = |user| identity(Grant::DeviceCode { credential: None }, user);
-    let users = [
+    let mut users = [
         app(),
         user(),
         identity(Grant::by_password(), "bob@contoso.example"),
         device("eve@contoso.example"),
         device("fred@contoso.example"),
+        machine(0),
     ];
     let mut held: [Option<Token>; WHO] = [const { None }; WHO];
-    for event in events {
+    let (mut there, mut place) = ([true; WHO], 0);
+    // The last sign-in of each, unless it has been forgotten since.
+    let mut last: [Option<usize>; WHO] = [None; WHO];
+    for (serial, event) in events.into_iter().enumerate() {
         match event {
             Event::Pass(time) => sleep(seconds(time)).await,
             Event::Jump(by) => world.shift_wall(by),
             Event::Says(say) => world.entra.now_says(&[say]),
-            Event::SignsIn(who) => world.signs_in(&users[who], &format!("by-hand-of-{who}")),
+            Event::SignsIn(who) => {
+                world.signs_in(&users[who], &format!("by-hand-of-{who}.{serial}"));
+                last[who] = Some(serial);
+            }
             Event::Rejected(who) => {
                 if let Some(token) = &held[who] {
                     world.tokens.rejected(&users[who], token);
                 }
             }
             Event::Restart => world.restart(),
-            Event::Reload => {
-                let apps: Vec<_> = users.iter().map(|user| Arc::new((*user.app).clone())).collect();
-                world.tokens.adopt(world.entra.courier(), &apps);
+            Event::Reload(who, stays) => {
+                there[who] = stays;
+                if !stays {
+                    last[who] = None;
+                }
+                reload(&world, &users, there).await;
+            }
+            Event::Moves => {
+                place += 1;
+                users[MACHINE] = machine(place);
+                held[MACHINE] = None;
+                reload(&world, &users, there).await;
             }
             Event::Login(who, right) => {
                 let password = pw(if right { "right" } else { "other" });
@@ -94,10 +153,17 @@ async fn play(events: Vec<Event>) {
                 };
                 assert!(token.lives(world.clock.now()), "an expired token");
                 let number = token.secret().expose_secret()["token-".len()..].parse().unwrap();
-                let (whose, by) = asked_for(&world.entra, number);
-                assert_eq!(whose, who, "another's token");
-                assert!(by.is_none_or(|by| by == right), "a token of another password");
+                let asked = asked_for(&world.entra, number);
+                assert_eq!(asked.who, who, "another's token");
+                assert!(asked.right.is_none_or(|by| by == right), "a token of another password");
+                assert!(who != MACHINE || asked.of == Some(place), "a token of another endpoint");
                 held[who] = Some(token);
+            }
+        }
+        for who in IN_PERSON {
+            if let Some(serial) = last[who] {
+                let kept = of_refresh(&world.entra, &world.kept_refresh(&users[who]));
+                assert_eq!((kept.who, kept.of), (who, Some(serial)), "a sign-in is lost");
             }
         }
     }
@@ -107,7 +173,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     /// Whatever happens, through restarts and reloads, nobody is handed another's token, an expired
-    /// one, or one for a password that Entra did not accept.
+    /// one, one of another endpoint, or one for a password that Entra did not accept; and no sign-in
+    /// is lost while its account is there.
     #[test]
     fn no_sequence_of_faults_breaks_the_invariants(events in proptest::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -18,7 +18,9 @@ fn with_secret(secret: &str) -> Identity {
 
 fn adopt(world: &World, identities: &[&Identity]) {
     let apps: Vec<_> = identities.iter().map(|identity| Arc::clone(&identity.app)).collect();
-    world.tokens.adopt(world.entra.courier(), &apps);
+    let covered: Vec<_> = identities.iter().map(|identity| identity.user.clone()).collect();
+    let is_covered = move |_: &EntraApp, user: &str| covered.iter().any(|covered| covered == user);
+    world.tokens.adopt(world.entra.courier(), &apps, is_covered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,6 +75,44 @@ async fn who_is_gone_is_forgotten_and_renewed_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_no_account_any_more_is_forgotten_though_the_app_stays() {
+    let bob = |who: Identity| Identity { user: "bob@contoso.example".to_owned(), ..who };
+    let mut ran = 0;
+    for (who, stays) in [(user(), bob(user())), (signed_in(), bob(signed_in()))] {
+        let world = World::new(&[Say::WithRefresh(3600)]);
+        for who in [&who, &stays] {
+            world.signs_in(who, "by-hand");
+            world.tokens.get(who, Some(&pw("right"))).await.unwrap();
+        }
+        adopt(&world, &[&stays]);
+        assert_eq!(world.tokens.states().len(), 1);
+        sleep(seconds(1)).await;
+        assert_eq!(world.vault.names().unwrap(), [stays.name()]);
+        // A session from before: whatever it gets, nothing of it stays.
+        let _ = world.tokens.get(&who, Some(&pw("right"))).await;
+        sleep(seconds(3010)).await;
+        assert_eq!(world.vault.names().unwrap(), [stays.name()]);
+        assert_eq!(world.tokens.states().len(), 1);
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_on_its_way_for_who_is_gone_is_not_kept() {
+    let world = World::new(&[Say::WithRefresh(3600)]);
+    let who = user();
+    let right = pw("right");
+    let (login, ()) = tokio::join!(world.tokens.get(&who, Some(&right)), async {
+        sleep(Duration::from_millis(20)).await;
+        adopt(&world, &[&app()]);
+    });
+    login.unwrap();
+    sleep(seconds(1)).await;
+    assert!(world.vault.names().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_tenant_is_another_identity() {
     let world = World::new(&[Say::Token(3600)]);
     world.tokens.get(&app(), None).await.unwrap();
@@ -86,7 +126,7 @@ async fn letters_go_by_the_new_courier() {
     let world = World::new(&[Say::NoWay]);
     assert!(world.tokens.get(&app(), None).await.is_err());
     let other = Entra::scripted(&[Say::Token(3600)]);
-    world.tokens.adopt(other.courier(), &[app().app]);
+    world.tokens.adopt(other.courier(), &[app().app], |_, _| true);
     sleep(seconds(3)).await;
     world.tokens.get(&app(), None).await.unwrap();
     assert_eq!((world.entra.asked(), other.asked()), (1, 1));
