@@ -168,14 +168,22 @@ fn open_lock(path: &Path, vault: &Path) -> io::Result<File> {
     }
 }
 
-/// Gives a new file to the owner of the one that it stands beside or replaces. Otherwise a sign-in
-/// as root would shut the daemon out of its own vault.
+/// Gives a new file to the owner of the one that it stands beside or replaces, and the very first
+/// ones, where root makes them, to the owner of their folder. Otherwise a sign-in as root would
+/// shut the daemon out of its own vault.
 #[cfg(unix)]
 fn hand_over(new: &File, old: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
-    match fs::metadata(old) {
-        Ok(old) if old.uid() != new.metadata()?.uid() => {
-            fchown(new, Some(old.uid()), Some(old.gid()))
+    let ours = new.metadata()?.uid();
+    let pattern = match fs::metadata(old) {
+        Err(error) if error.kind() == ErrorKind::NotFound && ours == 0 => {
+            fs::metadata(folder_of(old))
+        }
+        found => found,
+    };
+    match pattern {
+        Ok(pattern) if pattern.uid() != ours => {
+            fchown(new, Some(pattern.uid()), Some(pattern.gid()))
         }
         _ => Ok(()),
     }

@@ -524,6 +524,23 @@ fn all_files_are_their_owners_alone() {
 
 #[cfg(unix)]
 #[test]
+#[cfg(unix)]
+fn what_root_makes_first_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let place = Place::new();
+    if fs::metadata(place.folder.path()).unwrap().uid() != 0 {
+        return; // only root can give files away
+    }
+    chown(place.folder.path(), Some(4321), Some(1234)).unwrap();
+    place.open().keep("ann", &kept("ann")).unwrap();
+    for name in ["vault", "vault.lock", "vault.key"] {
+        let found = fs::metadata(place.path(name)).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (4321, 1234, 0o600), "{name}");
+    }
+}
+
+#[test]
 fn a_link_to_a_vault_stays_one() {
     let mut place = Place::with_ann();
     std::os::unix::fs::symlink(place.path("vault"), place.path("link")).unwrap();
