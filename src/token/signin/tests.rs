@@ -256,6 +256,11 @@ async fn every_end_of_a_device_sign_in_has_its_words() {
             "",
         ),
         (poll(granted(r#"{"aud":"client"}"#)), "the id token names no user", "profile"),
+        (
+            poll(granted(&format!(r#"{{"aud":"client","email":"{ANN}"}}"#))),
+            "the id token names no user, by preferred_username or upn",
+            "profile",
+        ),
         (poll(say((200, &no_refresh))), "gave no refresh token", "offline_access"),
     ];
     let mut ran = 0;
@@ -269,7 +274,7 @@ async fn every_end_of_a_device_sign_in_has_its_words() {
         assert!(!stage.stored(), "{words}");
         ran += 1;
     }
-    assert_eq!(ran, 17);
+    assert_eq!(ran, 18);
 }
 
 #[tokio::test(start_paused = true)]

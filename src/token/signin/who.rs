@@ -3,7 +3,8 @@
 //! Its signature is not checked: it came straight from the token endpoint over TLS, and that is
 //! enough (section 3.1.3.7, point 6). Nor is its time: it was made for this request, as the nonce
 //! tells, and a clock that is wrong here should not be in the way. It never decides what anybody
-//! may do: it guards against signing in with the wrong one of several accounts.
+//! may do: it guards against signing in with the wrong one of several accounts. The `email` claim
+//! is no proof even of that: anybody may have written it into their own tenant.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,7 +17,6 @@ use super::{super::entra::one_line, SignInError};
 struct Claims {
     preferred_username: Option<String>,
     upn: Option<String>,
-    email: Option<String>,
     aud: Value,
     nonce: Option<String>,
 }
@@ -38,14 +38,16 @@ pub(super) fn names(
         return Err(SignInError::Nobody("the id token belongs to another sign-in"));
     }
     let mut names: Vec<String> = Vec::new();
-    for name in [claims.preferred_username, claims.upn, claims.email].into_iter().flatten() {
+    for name in [claims.preferred_username, claims.upn].into_iter().flatten() {
         let name = one_line(name.trim(), 320);
         if !name.is_empty() && !names.contains(&name) {
             names.push(name);
         }
     }
     if names.is_empty() {
-        return Err(SignInError::Nobody("the id token names no user"));
+        return Err(SignInError::Nobody(
+            "the id token names no user, by preferred_username or upn",
+        ));
     }
     Ok(names)
 }
