@@ -35,6 +35,8 @@ pub struct Verdict {
 pub(super) enum Said {
     /// The code, for this sign-in as far as can be told.
     Code(SecretString),
+    /// Something that may be a code, with nothing that ties it to this sign-in.
+    Bare(SecretString),
     /// The page said no.
     No(Refused),
     /// It is nothing that was waited for; why.
@@ -125,10 +127,10 @@ fn read(text: &str, pasted: bool, state: &str) -> Said {
     }
 }
 
-/// A code alone has no state. Whoever pastes it means it, and PKCE ties it to this sign-in.
+/// A code alone has no state. PKCE ties it to this sign-in, if it is one: Entra knows.
 fn bare(text: &str) -> Said {
     if text.len() >= SHORTEST_CODE && text.bytes().all(|octet| octet.is_ascii_graphic()) {
-        return Said::Code(text.into());
+        return Said::Bare(text.into());
     }
     Said::NotIt("it is neither the address that the browser has at the end, nor a code")
 }
@@ -153,7 +155,7 @@ mod tests {
             (true, format!("?state=st&code={code}"), format!("code {code}")),
             (true, format!("code={code}&state=st"), format!("code {code}")),
             (true, "code=a%2Bb+c&state=st".to_owned(), "code a+b c".to_owned()),
-            (true, code.to_owned(), format!("code {code}")),
+            (true, code.to_owned(), format!("bare {code}")),
             (false, format!("code={code}&state=st"), format!("code {code}")),
             (false, code.to_owned(), "not no code".to_owned()),
             (true, format!("http://localhost/?code={code}&state=other"), "not state".to_owned()),
@@ -182,6 +184,7 @@ mod tests {
         for (pasted, text, expected) in rows {
             let got = match read(&text, pasted, "st") {
                 Said::Code(code) => format!("code {}", code.expose_secret()),
+                Said::Bare(code) => format!("bare {}", code.expose_secret()),
                 Said::No(Refused { error, description, aadsts, .. }) => {
                     format!("no {error} {description} {aadsts:?}")
                 }

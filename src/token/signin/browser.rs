@@ -54,6 +54,16 @@ impl SignIn<'_> {
             };
             let outcome = match arrival.read(&ties.state) {
                 Said::Code(code) => self.redeem(&code, redirect_uri, &ties, ends).await,
+                Said::Bare(text) => match self.redeem(&text, redirect_uri, &ties, ends).await {
+                    Err(SignInError::Refused(refused)) if is_of_the_code(&refused) => {
+                        (self.show)(Notice::NotIt(format!(
+                            "Entra does not take it as a code ({}: {})",
+                            refused.error, refused.description
+                        )));
+                        continue;
+                    }
+                    outcome => outcome,
+                },
                 Said::No(refused) => Err(no(refused)),
                 Said::NotIt(why) => {
                     if arrival.is_pasted() {
@@ -152,6 +162,12 @@ fn drawn() -> Result<String, SignInError> {
         remedy: None,
     })?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(octets))
+}
+
+/// Whether it was the code that was refused, and not the app (RFC 6749 section 5.2). Of a malformed
+/// code Entra says that the request is.
+fn is_of_the_code(refused: &super::super::Refused) -> bool {
+    matches!(refused.error.as_str(), "invalid_grant" | "invalid_request")
 }
 
 fn no(refused: super::super::Refused) -> SignInError {

@@ -413,6 +413,31 @@ async fn the_address_or_the_code_may_be_pasted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pasted_line_that_is_no_code_ends_nothing_and_an_address_may() {
+    let no = || say((400, r#"{"error":"invalid_grant","error_description":"AADSTS9002313: No."}"#));
+    for bare in [true, false] {
+        let (outcome, (), stage) = Browsing::run(vec![no()], |url, arrive, script| async move {
+            script.lock().unwrap().push_back(granted_for(&url));
+            let state = field(&url, "state");
+            let first = if bare { "some-password-canary" } else { "?code=old-code&state=STATE" };
+            for line in [first, "?code=code-canary-1&state=STATE"] {
+                let line = line.replace("STATE", &state);
+                let _ = arrive.send(Arrival::pasted(line)).await;
+            }
+        })
+        .await;
+        assert_eq!(outcome.is_ok(), bare, "{outcome:?}");
+        let shown = stage.shown.lock().unwrap();
+        match &shown[..] {
+            [_, Notice::NotIt(words)] if bare => {
+                assert!(words.contains("AADSTS9002313") && !words.contains("canary"), "{words}");
+            }
+            shown => assert!(!bare && shown.len() == 1, "{shown:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_comes_and_it_ends_after_ten_minutes() {
     let (outcome, arrive, stage) =
         Browsing::run(vec![], |_, arrive, _| async move { arrive }).await;
