@@ -315,7 +315,14 @@ fn covers(accounts: &[Arc<Account>], app: &EntraApp, user: &str) -> bool {
     let user = user.to_ascii_lowercase();
     let ranked = accounts.iter().filter_map(|account| Some((account.user.rank(&user)?, account)));
     let closest = ranked.min_by_key(|(rank, _)| *rank);
-    closest.is_some_and(|(_, account)| account.entra.name == app.name)
+    let by_name = closest.is_some_and(|(_, account)| account.entra.name == app.name);
+    // A short name for an old device stands for the owner of its mailbox.
+    by_name
+        || accounts.iter().any(|account| {
+            let owner = account.mailbox.only();
+            let is_owner = owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&user));
+            is_owner && account.entra.name == app.name
+        })
 }
 
 fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {

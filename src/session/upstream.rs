@@ -265,13 +265,7 @@ impl OpenError {
     /// Whether trying again, unchanged, is pointless.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            // No token either way, and yet neither is final: an administrator signs in, or some
-            // minutes pass, and the same login is right. A permanent refusal would have clients
-            // drop or bounce the mail that waits for it.
-            Self::Token(error) => {
-                !matches!(error, TokenError::NeedsSignIn { .. } | TokenError::Held)
-                    && error.is_refusal()
-            }
+            Self::Token(error) => error.is_refusal(),
             Self::Dialogue(failure) => {
                 matches!(
                     failure,

@@ -3,8 +3,9 @@
 //! `grant` writes the requests, [`entra`] reads the answers, `errand` is one question with the
 //! credential that works; `slot` is what is known about one identity, [`cache`] serves logins from
 //! it, `settle` writes down what was answered, `upkeep` renews ahead of time, [`vault`] keeps
-//! what outlives the process, and [`signin`] lets a person sign in where the grant needs one. [`claims`] reads what a token
-//! says of itself, [`expiry`] when an app's credential ends. How a request travels is not known here: a [`Courier`] carries it.
+//! what outlives the process, and [`signin`] lets a person sign in where the grant needs one.
+//! [`claims`] reads what a token says of itself, [`expiry`] when an app's credential ends. How a
+//! request travels is not known here: a [`Courier`] carries it.
 //! Decisions rest on the HTTP status and the OAuth `error` field (RFC 6749 section 5.2); AADSTS
 //! numbers only choose the words, because Microsoft may change them (two exceptions: see `entra`).
 //!
@@ -205,9 +206,11 @@ pub struct Refused {
 }
 
 impl TokenError {
-    /// Whether asking again, unchanged, is pointless.
+    /// Whether asking again, unchanged, is pointless. It is not while a person has to sign in, or
+    /// others have guessed too often: an administrator signs in, or some minutes pass, and the same
+    /// login is right. A permanent refusal would have clients drop the mail that waits for it.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Held | Self::NeedsSignIn { .. })
+        matches!(self, Self::Refused(_))
     }
 
     /// Whether what the client typed was refused, and not the app or its rights.

@@ -7,6 +7,7 @@ async fn guessing_is_held_before_entra_locks_the_account_and_the_right_password_
     let (entra, tokens) = Entra::new(&[Say::Token(36_000), WRONG_PASSWORD]);
     let identity = user();
     tokens.get(&identity, Some(&pw("right"))).await.unwrap();
+    assert!(!TokenError::Held.is_refusal(), "it passes");
     for guess in 0..20 {
         assert!(tokens.get(&identity, Some(&pw(&format!("guess {guess}")))).await.is_err());
     }

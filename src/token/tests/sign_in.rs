@@ -14,7 +14,7 @@ async fn who_never_signed_in_is_told_once_in_the_log_and_may_at_any_time() {
     let who = signed_in();
     for _ in 0..5 {
         let error = world.tokens.get(&who, None).await.unwrap_err();
-        assert!(error.is_refusal() && !error.blames_the_password());
+        assert!(!error.is_refusal() && !error.blames_the_password());
         assert!(error.remedy().unwrap().contains("mailwicket sign-in eve@contoso.example"));
     }
     assert_eq!(world.entra.asked(), 0);
