@@ -93,6 +93,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a user's tokens come from this app: by the account that covers the user most closely,
+    /// or by one whose mailbox, behind a short name, is the user's.
+    pub fn covers(&self, app: &EntraApp, user: &str) -> bool {
+        let user = user.to_ascii_lowercase();
+        let ranked =
+            self.accounts.iter().filter_map(|account| Some((account.user.rank(&user)?, account)));
+        let closest = ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account);
+        let is_owner = |account: &&Arc<Account>| {
+            account.mailbox.only().is_some_and(|owner| owner.eq_ignore_ascii_case(&user))
+        };
+        let owned = self.accounts.iter().filter(is_owner);
+        closest.into_iter().chain(owned).any(|account| account.entra.name == app.name)
+    }
+
     /// The apps of its accounts, each once.
     pub fn apps(&self) -> Vec<Arc<EntraApp>> {
         let mut apps: Vec<Arc<EntraApp>> = Vec::new();

@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Account, Config, EntraApp, Limits, Listener},
+    config::{Config, EntraApp, Limits, Listener},
     net::{dial::Dialer, tls::TlsConfigError},
     session::{self, House},
     token::{
@@ -187,8 +187,8 @@ impl Running {
         let doors = self.open_beside(&coming, &leaving).await?;
 
         self.rooted.warn_of(config);
-        let (apps, accounts) = (config.apps(), config.accounts.clone());
-        let is_covered = move |app: &EntraApp, user: &str| covers(&accounts, app, user);
+        let (apps, described) = (config.apps(), config.clone());
+        let is_covered = move |app: &EntraApp, user: &str| described.covers(app, user);
         self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps, is_covered);
         upkeep::attend(&self.tokens, config);
         self.almanac.change(apps);
@@ -310,21 +310,6 @@ impl Running {
     }
 }
 
-/// Whether a user's tokens come from this app: by the account that covers the user most closely.
-fn covers(accounts: &[Arc<Account>], app: &EntraApp, user: &str) -> bool {
-    let user = user.to_ascii_lowercase();
-    let ranked = accounts.iter().filter_map(|account| Some((account.user.rank(&user)?, account)));
-    let closest = ranked.min_by_key(|(rank, _)| *rank);
-    let by_name = closest.is_some_and(|(_, account)| account.entra.name == app.name);
-    // A short name for an old device stands for the owner of its mailbox.
-    by_name
-        || accounts.iter().any(|account| {
-            let owner = account.mailbox.only();
-            let is_owner = owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&user));
-            is_owner && account.entra.name == app.name
-        })
-}
-
 fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {
     let address = listener.bind;
     Door::open(listener).map_err(|error| StartError::Bind { address, error })
@@ -338,44 +323,5 @@ fn bind_remedy(error: &io::Error) -> &'static str {
             "ports below 1024 need a privilege: choose a higher one, such as 1587"
         }
         _ => "mend bind in proxy.toml",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Grant, Mailbox, UserPattern};
-
-    #[test]
-    fn the_closest_account_says_whose_tokens_come_from_an_app() {
-        let app = |name: &str| {
-            let mut app = (*EntraApp::sample(Grant::by_password())).clone();
-            app.name = name.to_owned();
-            Arc::new(app)
-        };
-        let account = |user, name: &str| {
-            let (mailbox, entra) = (Mailbox::default(), app(name));
-            Arc::new(Account { user, password_hash: None, mailbox, entra, allow: Vec::new() })
-        };
-        let accounts = [
-            account(UserPattern::Domain("contoso.example".to_owned()), "domain"),
-            account(UserPattern::Exact("ann@contoso.example".to_owned()), "exact"),
-        ];
-        let rows = [
-            ("ann@contoso.example", "exact", true),
-            ("Ann@Contoso.example", "exact", true),
-            ("ann@contoso.example", "domain", false),
-            ("bob@contoso.example", "domain", true),
-            ("bob@contoso.example", "exact", false),
-            ("bob@fabrikam.example", "domain", false),
-        ];
-        let mut ran = 0;
-        for (user, name, covered) in rows {
-            assert_eq!(covers(&accounts, &app(name), user), covered, "{user} {name}");
-            ran += 1;
-        }
-        assert_eq!(ran, 6);
-        let any = [account(UserPattern::Any, "any")];
-        assert!(covers(&any, &app("any"), "whoever"));
     }
 }

@@ -46,10 +46,13 @@ pub(super) struct Inner {
     pub(super) stop: CancellationToken,
 }
 
+/// Says whether an account lets this user have this app's tokens.
+type Covers = dyn Fn(&EntraApp, &str) -> bool + Send + Sync;
+
 /// What of a configuration tells whether an identity is in it.
 struct Read {
     apps: Vec<Arc<EntraApp>>,
-    is_covered: Box<dyn Fn(&EntraApp, &str) -> bool + Send + Sync>,
+    is_covered: Box<Covers>,
 }
 
 impl Tokens {

@@ -162,3 +162,40 @@ fn the_vault_has_a_key_of_its_own() {
         assert_eq!(warnings.len(), 2);
     }
 }
+
+#[test]
+fn the_closest_account_says_whose_tokens_come_from_an_app() {
+    let app = |name: &str| {
+        let mut app = (*EntraApp::sample(Grant::by_password())).clone();
+        app.name = name.to_owned();
+        Arc::new(app)
+    };
+    let account = |user, name: &str, mailbox| {
+        let entra = app(name);
+        Arc::new(Account { user, password_hash: None, mailbox, entra, allow: Vec::new() })
+    };
+    let owner = Some("owner@fabrikam.example".to_owned());
+    let short = Mailbox { smtp: owner, imap: None, pop3: None };
+    let domain = UserPattern::Domain("contoso.example".to_owned());
+    let mut config = check(&file()).unwrap();
+    config.accounts = vec![
+        account(domain, "domain", Mailbox::default()),
+        account(UserPattern::Exact("ann@contoso.example".to_owned()), "exact", Mailbox::default()),
+        account(UserPattern::Exact("prn".to_owned()), "short", short),
+    ];
+    let rows = [
+        ("ann@contoso.example", "exact", true),
+        ("Ann@Contoso.example", "exact", true),
+        ("ann@contoso.example", "domain", false),
+        ("bob@contoso.example", "domain", true),
+        ("bob@contoso.example", "exact", false),
+        ("bob@fabrikam.example", "domain", false),
+        ("Owner@fabrikam.example", "short", true),
+    ];
+    let mut ran = 0;
+    for (user, name, covered) in rows {
+        assert_eq!(config.covers(&app(name), user), covered, "{user} {name}");
+        ran += 1;
+    }
+    assert_eq!(ran, 7);
+}

@@ -211,7 +211,7 @@ fn an_identitys_name_changes_with_what_tokens_depend_on_and_not_with_secrets() {
     let (one, two) = ("http://one", "http://two");
     assert_ne!(machine(one), machine(two));
     assert_ne!(of(service(one, "h")), of(service(two, "h")));
-    let (named, again) = (of(service(one, "header-canary")), of(service(one, "other")));
-    assert_eq!(named, again, "a header is a secret");
-    assert!(!named.contains("canary"));
+    let (first, again) = (of(service(one, "header-canary")), of(service(one, "other")));
+    assert_eq!(first, again, "a header is a secret");
+    assert!(!first.contains("canary"));
 }
