@@ -132,8 +132,9 @@ impl Tokens {
     /// The configuration was read anew: letters go by this courier, these are all the apps that
     /// its accounts use, and `is_covered` says whether an account lets a user, as typed, have
     /// tokens of an app; it is not asked where the app is the identity. Tokens of identities that
-    /// are still covered stay, whatever has become of their secrets. Others are forgotten, in the
-    /// vault too, and their renewals end. Refusals of apps are forgotten.
+    /// are still covered stay, whatever has become of their secrets. Others are forgotten, and their
+    /// renewals end; in the vault too where their app is still there, and only the account gone: a
+    /// slip in an app's tenant shall cost nobody a sign-in. Refusals of apps are forgotten.
     ///
     /// To be called within a runtime, before the first [`get`](Self::get) with one of the new apps.
     pub fn adopt(
@@ -154,7 +155,9 @@ impl Tokens {
                 slot.reread(app);
             } else {
                 slot.end();
-                gone.push(Arc::clone(slot));
+                if read.has_app_of(name, &slot.user) {
+                    gone.push(Arc::clone(slot));
+                }
             }
             app.is_some()
         });
@@ -322,16 +325,24 @@ fn unreadable(VaultError { what, remedy }: VaultError) -> TokenError {
 impl Read {
     /// The app of this identity, if it is covered; of several the one that bears the name.
     fn newest(&self, identity: &str, user: &str, name: &str) -> Option<&Arc<EntraApp>> {
-        let is_same = |app: &&Arc<EntraApp>| {
-            let same = Identity { app: Arc::clone(app), user: user.to_owned() }.name() == identity;
-            same && (app.is_app_only() || (self.is_covered)(app, user))
-        };
-        let mut same = self.apps.iter().filter(is_same);
+        let is_covered = |app: &&Arc<EntraApp>| app.is_app_only() || (self.is_covered)(app, user);
+        let mut same = self.of(identity, user).filter(is_covered);
         let first = same.next()?;
         if first.name == name {
             Some(first)
         } else {
             same.find(|app| app.name == name).or(Some(first))
         }
+    }
+
+    /// Whether an app of this identity is there, covered or not.
+    fn has_app_of(&self, identity: &str, user: &str) -> bool {
+        self.of(identity, user).next().is_some()
+    }
+
+    fn of(&self, identity: &str, user: &str) -> impl Iterator<Item = &Arc<EntraApp>> {
+        self.apps.iter().filter(move |app| {
+            Identity { app: Arc::clone(app), user: user.to_owned() }.name() == identity
+        })
     }
 }

@@ -128,7 +128,9 @@ impl Gate {
         if let Some(verdict) = self.at_once(&attempt) {
             return verdict;
         }
-        if !Passwords::verify(permit, account.password_hash.as_ref(), password).await {
+        let hash = account.password_hash.as_ref();
+        let (right, _permit) = Passwords::verify(permit, hash, password).await;
+        if !right {
             self.throttle.failed(Some(&attempt.counted_as), attempt.network);
             return Err(Shut::WrongPassword);
         }
@@ -225,7 +227,8 @@ impl Gate {
             return Shut::Locked;
         }
         let own = account.and_then(|account| account.password_hash.as_ref());
-        Passwords::verify(permit, own.or_else(|| self.dearest_hash()), password).await;
+        let hash = own.or_else(|| self.dearest_hash());
+        let _verified = Passwords::verify(permit, hash, password).await;
         self.throttle.failed(None, network);
         why
     }

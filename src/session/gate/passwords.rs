@@ -72,21 +72,23 @@ impl Passwords {
     }
 
     /// Checks a hash off the async threads; without one, does the work of a default hash and says
-    /// no, so that the time of the answer does not tell whether the user exists.
+    /// no, so that the time of the answer does not tell whether the user exists. The permit is
+    /// held by the work, even where nobody waits for it any more, and comes back with the verdict:
+    /// a failure is counted before the next guess is looked at.
     pub(super) async fn verify(
         permit: Option<OwnedSemaphorePermit>,
         hash: Option<&String>,
         password: &SecretString,
-    ) -> bool {
-        let Some(permit) = permit else { return false };
+    ) -> (bool, Option<OwnedSemaphorePermit>) {
+        let Some(permit) = permit else { return (false, None) };
         let (hash, password) = (hash.cloned(), password.clone());
         let verified = task::spawn_blocking(move || {
-            let _permit = permit; // held by the work, even where nobody waits for it any more
-            match hash {
+            let right = match hash {
                 Some(hash) => secret::verify_password(&hash, &password),
                 None => secret::verify_nobody(&password),
-            }
+            };
+            (right, Some(permit))
         });
-        verified.await.unwrap_or(false)
+        verified.await.unwrap_or((false, None))
     }
 }
