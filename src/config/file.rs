@@ -84,9 +84,23 @@ pub(super) struct Listener {
     #[serde(default)]
     pub(super) upstream: Upstream,
     pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
-    pub(super) tls: Option<Spanned<IgnoredAny>>,
+    pub(super) tls: Option<Spanned<Tls>>,
     pub(super) account: Option<Spanned<String>>,
     pub(super) pass_tokens: Option<Spanned<bool>>,
+}
+
+/// `tls = { ... }`
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "{ mode = \"starttls\", certificate = \"cert.pem\", key = \"cert.key\" }"
+)]
+pub(super) struct Tls {
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) self_signed: Option<Spanned<bool>>,
+    pub(super) required: Option<Spanned<bool>>,
 }
 
 /// `upstream = { ... }`

@@ -135,6 +135,42 @@ pub struct Listener {
     pub account: Option<Pinned>,
     /// Whether a client may bring a token of its own (XOAUTH2, OAUTHBEARER), which is passed on.
     pub pass_tokens: bool,
+    /// TLS towards the client; `None`: all is spoken in clear, and STARTTLS is not offered.
+    pub tls: Option<LocalTls>,
+}
+
+/// TLS towards the client.
+#[derive(Clone, Debug)]
+pub struct LocalTls {
+    /// When it begins.
+    pub mode: TlsMode,
+    /// Whether no login is taken before it.
+    pub required: bool,
+    /// Certificate and key.
+    pub files: TlsFiles,
+}
+
+/// When TLS towards the client begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsMode {
+    /// When the client asks for it (RFC 3207, RFC 2595).
+    StartTls,
+    /// At once (RFC 8314).
+    Implicit,
+    /// As the client likes: at once, when it asks, or never.
+    Auto,
+}
+
+/// PEM files of a listener's certificate and its key. Understood where they are used, and anew when
+/// they change.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TlsFiles {
+    /// The server's certificate, and behind it those that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its private key; may be the same file.
+    pub key: PathBuf,
+    /// Whether both are made at first use, where they are absent.
+    pub self_signed: bool,
 }
 
 /// The account of a listener that asks for no login.

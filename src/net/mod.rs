@@ -1,4 +1,4 @@
-//! Sockets: the way out, TLS, and copying bytes.
+//! Sockets: the way out, TLS on both sides, and copying bytes.
 //!
 //! Both legs, the token endpoint and the mail server, are dialled by the same code, so that both
 //! go through the proxy and each failure names leg, hop and status. Must never know mail, tokens
@@ -14,6 +14,7 @@ pub mod loopback;
 mod prefixed;
 pub mod relay;
 pub mod route;
+pub mod server_tls;
 #[cfg(test)]
 mod tests;
 pub mod tls;

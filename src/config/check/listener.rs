@@ -57,7 +57,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, table: &file::Listener, house: &House<'_>) -> Option<Listener> {
-        self.not_yet(table.tls.as_ref(), "listener.tls");
+        let tls = table.tls.as_ref().map(|tls| self.local_tls(tls));
         let protocol = self.protocol(&table.protocol);
         let upstream = protocol.and_then(|protocol| self.upstream(table, protocol, house.clouds));
         let account = self.pinned(table, protocol, house);
@@ -73,6 +73,10 @@ impl Checker<'_> {
             allow: allow?,
             account: account?,
             pass_tokens: table.pass_tokens.as_ref().is_some_and(|pass| *pass.get_ref()),
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
         })
     }
 

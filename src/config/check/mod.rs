@@ -12,6 +12,7 @@ mod credential;
 mod grant;
 mod limits;
 mod listener;
+mod local_tls;
 mod outbound;
 mod secret;
 mod vault;
