@@ -5,27 +5,37 @@ use bytes::BytesMut;
 use mailwicket::mail::{
     Credentials, Protocol, Refusal, RefusalKind, Step,
     client::{ClientRole, Security, TokenForm, TokenLogin},
-    server::{Asks, Offer, ServerRole},
+    server::{Asks, Offer, ServerRole, Tls},
 };
 use secrecy::ExposeSecret;
 
 /// Plays a client to a server role, whatever that asks for, once whole and once octet by octet.
 pub fn to_server(protocol: Protocol, data: &[u8]) {
     for asks in [Asks::Password, Asks::PasswordOrToken, Asks::Nothing] {
-        let offer = Offer { asks, ..Offer::exchange_online(protocol) };
-        let whole = serve(protocol, offer.clone(), data, data.len().max(1));
-        assert_eq!(whole, serve(protocol, offer, data, 1));
+        for tls in [Tls::Absent, Tls::Offered, Tls::Required, Tls::On] {
+            let offer = Offer { asks, tls, ..Offer::exchange_online(protocol) };
+            let whole = serve(protocol, offer.clone(), data, data.len().max(1));
+            let pieces = serve(protocol, offer, data, 1);
+            // What comes together with STARTTLS ends the session; octet by octet nothing does.
+            let injected = whole.1.contains("StartTlsInjection");
+            assert!(whole == pieces || (injected && pieces.1 == "StartTls"));
+        }
     }
 }
 
 fn serve(protocol: Protocol, offer: Offer, mut rest: &[u8], piece: usize) -> (Vec<u8>, String) {
-    let asks = offer.asks;
+    let (asks, tls) = (offer.asks, offer.tls);
     let mut role = ServerRole::new(protocol, offer);
     let (mut input, mut said) = (BytesMut::new(), Vec::new());
     loop {
         match role.step(&mut input) {
             Step::Write(bytes) => said.extend(checked(bytes)),
+            Step::StartTls => {
+                assert!(input.is_empty() && matches!(tls, Tls::Offered | Tls::Required));
+                return (said, "StartTls".to_owned());
+            }
             Step::Done(login) => {
+                assert!(tls != Tls::Required, "no login before TLS");
                 match login.credentials {
                     Credentials::Password { user, .. } => assert!(is_user(&user)),
                     Credentials::Token { user, token } => {

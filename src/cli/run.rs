@@ -44,7 +44,9 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
         Err(error) => {
             complain(&format_args!("mailwicket: {error}"));
             return match error {
-                StartError::Tls(_) | StartError::Vault(_) => exit::config(),
+                StartError::Tls(_) | StartError::Certificate(_) | StartError::Vault(_) => {
+                    exit::config()
+                }
                 StartError::Bind { .. } => exit::unavailable(),
             };
         }

@@ -31,7 +31,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{Config, EntraApp, Limits, Listener},
-    net::{dial::Dialer, tls::TlsConfigError},
+    net::{
+        dial::Dialer,
+        server_tls::{CertificateError, Terminators},
+        tls::TlsConfigError,
+    },
     session::{self, House},
     token::{
         cache::Tokens,
@@ -62,6 +66,9 @@ pub enum StartError {
     /// The TLS side of `[outbound]` is unusable.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
+    /// A listener's certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The vault cannot be used.
     #[error("{0}; {remedy}", remedy = .0.remedy)]
     Vault(#[from] VaultError),
@@ -90,17 +97,25 @@ impl Daemon {
     /// Binds every listener. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// A port that cannot be bound, or a CA file that is none.
+    /// A port that cannot be bound, or a file that is not what it should be.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let (background, draining, cut) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
         let courier = session::courier(Arc::clone(&dialer));
-        // Blocks, but nothing runs yet that could be held up.
+        // Both block, but nothing runs yet that could be held up.
+        let terminators = Terminators::open(&config.listeners)?;
         let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
         let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
-        let house = House::new(config, tokens.clone(), dialer, draining.clone(), cut.clone());
+        let house = House::new(
+            config,
+            tokens.clone(),
+            dialer,
+            terminators,
+            draining.clone(),
+            cut.clone(),
+        );
         let (house, config) = (Arc::new(house), config.clone());
         Ok(Self { doors, house, tokens, config, background, draining, cut })
     }
@@ -183,6 +198,7 @@ impl Running {
     /// All that can fail comes first; a failure leaves everything as it was.
     async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
+        let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
         let Change { staying, coming, leaving } = self.compare(&config.listeners);
         let doors = self.open_beside(&coming, &leaving).await?;
 
@@ -192,7 +208,7 @@ impl Running {
         self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps, is_covered);
         upkeep::attend(&self.tokens, config);
         self.almanac.change(apps);
-        self.house = Arc::new(self.house.renewed(config, dialer));
+        self.house = Arc::new(self.house.renewed(config, dialer, terminators));
         self.limits = config.limits.clone();
         self.hall.permits.resize(self.limits.max_sessions, &self.background);
         self.hall.addresses.resize(self.limits.max_sessions_per_address);

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::paper::on_paper;
 use crate::{
     config::{Account, Config, Grant, Listener, UserPattern, VaultFiles},
-    net::dial::Dialer,
+    net::{dial::Dialer, server_tls::Terminators},
     session::{self, House, probe::Trouble},
     token::{
         cache::Tokens,
@@ -127,7 +127,7 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
     let courier = session::courier(Arc::clone(&dialer));
     let without_vault = vault.is_err();
     let tokens = Tokens::new(courier, vault.unwrap_or(None), tasks.clone(), stop.clone());
-    let house = House::new(config, tokens, dialer, stop.clone(), stop);
+    let house = House::new(config, tokens, dialer, Terminators::default(), stop.clone(), stop);
 
     let walks = findings.0.len();
     for listener in &config.listeners {

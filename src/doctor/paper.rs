@@ -1,17 +1,22 @@
 //! What can be said without the network: whether what apps prove themselves with can be used, and
 //! how long.
 
-use std::time::SystemTime;
+use std::{collections::HashSet, time::SystemTime};
 
 use super::{Finding, Findings, Words};
 use crate::{
-    config::{CertificateFiles, Config, Credential, Date, EntraApp},
+    config::{CertificateFiles, Config, Credential, Date, EntraApp, TlsFiles},
+    net::server_tls::{self, Seen},
     token::{TokenError, certificate_fits, expiry},
 };
 
-/// Looks at the secrets and certificates of all apps, as of that day. Blocks: files are read.
+/// Looks at the secrets and certificates of all apps, as of that day, and at those of the
+/// listeners. Blocks: files are read.
 pub fn on_paper(config: &Config, today: Date) -> Vec<Finding> {
     let mut findings = Findings::default();
+    for files in listeners_files(config) {
+        findings.add(of_a_listener(files));
+    }
     for app in config.apps() {
         let ended = match expiry::ending(&app, today) {
             Ok(None) => false,
@@ -37,6 +42,22 @@ pub fn on_paper(config: &Config, today: Date) -> Vec<Finding> {
         }
     }
     findings.0
+}
+
+/// Each once, however many listeners share it.
+fn listeners_files(config: &Config) -> Vec<&TlsFiles> {
+    let mut seen = HashSet::new();
+    let files = config.listeners.iter().filter_map(|each| Some(&each.tls.as_ref()?.files));
+    files.filter(|files| seen.insert(*files)).collect()
+}
+
+fn of_a_listener(files: &TlsFiles) -> Finding {
+    let what = format!("certificate {}", files.certificate.display());
+    match server_tls::look_at(files) {
+        Ok(Seen::Usable(end)) => Finding::fine(format!("{what}: valid until {end}")),
+        Ok(Seen::ToBeMade) => Finding::fine(format!("{what}: will be made at first use")),
+        Err(error) => Finding::failure(what, Words::new(error.to_string(), error.remedy)),
+    }
 }
 
 fn certificate(app: &EntraApp, files: &CertificateFiles) -> Finding {

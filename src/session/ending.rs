@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use crate::mail::{Refusal, RefusalKind, server::Ended};
+use crate::{
+    mail::{Refusal, RefusalKind, server::Ended},
+    net::server_tls::HandshakeError,
+};
 
 use super::progress::{Noted, Progress};
 
@@ -21,6 +24,12 @@ pub(super) enum Ending {
     /// The client's connection broke.
     #[error("client connection broke before login: {0}")]
     Broken(io::Error),
+    /// The client speaks in clear where TLS comes first.
+    #[error("client spoke in clear where TLS comes first")]
+    NotTls,
+    /// TLS with the client did not come about. The connection is gone.
+    #[error("{0}")]
+    Handshake(HandshakeError),
     /// The login deadline passed.
     #[error("login deadline")]
     Deadline(Duration),
@@ -33,7 +42,11 @@ impl Ending {
     /// What the client is told, where the dialogue has not said it already.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Dialogue(_) | Self::Closed | Self::Broken(_) => None,
+            Self::Dialogue(_) | Self::Closed | Self::Broken(_) | Self::Handshake(_) => None,
+            Self::NotTls => Some(Refusal::new(
+                RefusalKind::NotAllowed,
+                "This port speaks TLS from the first octet, closing connection",
+            )),
             Self::Deadline(_) => {
                 Some(Refusal::new(RefusalKind::Deadline, "Login took too long, closing connection"))
             }
@@ -64,6 +77,16 @@ impl Ending {
                 remedy = dialogue_remedy(*ended),
                 "client cut off",
             ),
+            Self::NotTls => warn!(
+                event = "client_tls",
+                phase,
+                cause = "the client speaks in clear, and this listener TLS from the first octet",
+                remedy = "set the client to SSL/TLS (not STARTTLS), or the listener to tls.mode = \"auto\"",
+                "client cut off",
+            ),
+            Self::Handshake(HandshakeError { what, remedy }) => {
+                warn!(event = "client_tls", phase, cause = %what, remedy, "no TLS with the client");
+            }
             Self::Broken(error) => debug!(%error, "client connection broke"),
         }
     }
@@ -78,13 +101,25 @@ fn dialogue_remedy(ended: Ended) -> &'static str {
         | Ended::LiteralTooLong
         | Ended::NoCommands => {
             "check which program connects here and what it is set to speak: this port speaks the \
-             listener's protocol, in clear"
+             listener's protocol"
+        }
+        Ended::StartTlsInjection => {
+            "if the client is sound somebody between puts commands in: look at the network, or use \
+             tls.mode = \"implicit\"; if not, let it wait for the answer to STARTTLS"
+        }
+        Ended::SpeaksTls => {
+            "set the client to no encryption, or to STARTTLS where the listener has tls; or give \
+             the listener tls with mode = \"implicit\" or \"auto\""
         }
     }
 }
 
 fn deadline_remedy(phase: &str) -> &'static str {
     match phase {
+        "tls" => {
+            "the client did not begin, or not finish, TLS: set it to SSL/TLS where tls.mode is \
+             \"implicit\"; one that waits for a greeting speaks in clear"
+        }
         "login" => {
             "the client connected but did not log in, or, where no login is asked, sent no mail: \
              switch authentication on in its settings"

@@ -21,7 +21,6 @@ mod visit;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -36,16 +35,17 @@ use self::{
     visit::{LoggedIn, Visit},
 };
 use crate::{
-    config::{Config, Limits, Listener},
+    config::{Config, Limits, Listener, LocalTls},
     mail::{
         Refusal,
-        server::{Asks, ServerRole},
+        server::{Asks, ServerRole, Tls},
     },
     net::{
         Io, Leg,
         dial::Dialer,
         http,
         relay::{Party, Relayed, relay},
+        server_tls::Terminators,
     },
     token::{Courier, CourierError, Letter, Way, cache::Tokens},
 };
@@ -55,6 +55,7 @@ pub struct House {
     gate: Gate,
     tokens: Tokens,
     dialer: Arc<Dialer>,
+    terminators: Terminators,
     learned: Arc<Learned>,
     limits: Limits,
     draining: CancellationToken,
@@ -62,11 +63,13 @@ pub struct House {
 }
 
 impl House {
-    /// Puts the house together. `draining` ends sessions that have not logged in, `cut` all others.
+    /// Puts the house together. `terminators` are those of the configuration's listeners;
+    /// `draining` ends sessions that have not logged in, `cut` all others.
     pub fn new(
         config: &Config,
         tokens: Tokens,
         dialer: Arc<Dialer>,
+        terminators: Terminators,
         draining: CancellationToken,
         cut: CancellationToken,
     ) -> Self {
@@ -74,6 +77,7 @@ impl House {
             gate: Gate::new(config.accounts.clone(), &config.limits, draining.clone()),
             tokens,
             dialer,
+            terminators,
             learned: Arc::default(),
             limits: config.limits.clone(),
             draining,
@@ -83,11 +87,17 @@ impl House {
 
     /// The house that a new configuration describes. What was learnt stays.
     #[must_use]
-    pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>) -> Self {
+    pub fn renewed(
+        &self,
+        config: &Config,
+        dialer: Arc<Dialer>,
+        terminators: Terminators,
+    ) -> Self {
         Self {
             gate: self.gate.renewed(config.accounts.clone(), &config.limits, self.draining.clone()),
             tokens: self.tokens.clone(),
             dialer,
+            terminators,
             learned: Arc::clone(&self.learned),
             limits: config.limits.clone(),
             draining: self.draining.clone(),
@@ -95,9 +105,13 @@ impl House {
         }
     }
 
-    /// Turns a client away at the door, in its protocol's words.
+    /// Turns a client away at the door, in its protocol's words, or without any where they would
+    /// need TLS first.
     pub async fn turn_away(&self, listener: &Listener, io: Io, refusal: &Refusal) {
-        self.front(listener, io).farewell(refusal).await;
+        let mut front = self.front(listener, io);
+        if front.hears_clear_words().await {
+            front.farewell(refusal).await;
+        }
     }
 
     /// Serves one client until it has gone. Runs inside the session's span.
@@ -138,8 +152,9 @@ impl House {
         let LoggedIn { open, is_app_only } = match logged_in {
             Ok(logged_in) => logged_in,
             Err(ending) => {
-                if let Some(refusal) = ending.refusal() {
-                    front.farewell(&refusal).await;
+                match ending.refusal() {
+                    Some(refusal) => front.farewell(&refusal).await,
+                    None => front.close().await,
                 }
                 ending.log(progress);
                 return ((0, 0), ending.to_string());
@@ -166,8 +181,16 @@ impl House {
             (None, true) => Asks::PasswordOrToken,
             (None, false) => Asks::Password,
         };
+        let tls = listener.tls.as_ref();
+        let end = tls.and_then(|tls| Some((tls.mode, self.terminators.of(tls)?)));
+        offer.tls = match tls {
+            Some(_) if end.is_none() => Tls::Absent,
+            Some(LocalTls { required: true, .. }) => Tls::Required,
+            Some(_) => Tls::Offered,
+            None => Tls::Absent,
+        };
         let role = ServerRole::new(listener.protocol, offer);
-        Front { io, input: BytesMut::new(), role }
+        Front::new(io, role, end)
     }
 }
 

@@ -42,8 +42,9 @@ pub(super) struct LoggedIn {
 impl Visit<'_> {
     /// Asks for a login until one is accepted or the dialogue ends itself.
     pub(super) async fn log_in(&self, front: &mut Front) -> Result<LoggedIn, Ending> {
+        front.open_up(self.progress).await?;
         loop {
-            let login = front.next_login().await?;
+            let login = front.next_login(self.progress).await?;
             match self.admit(&login).await {
                 Ok(logged_in) => return Ok(logged_in),
                 Err(refusal) => front.tell(Err(&refusal)).await.map_err(Ending::Broken)?,

@@ -4,7 +4,8 @@
 //! Each protocol has a folder. A file holds scenes (`== title`). In `server.txt` the client's lines are given and the server's
 //! are expected, in `client.txt` the other way round. Further lines say what the role yields:
 //! `LOGIN user password name`, `TOKEN user token name`, `UNASKED name`, `TLS`, `DONE extensions`, `END words`, `FAIL words`, `LEFT octets`;
-//! and what is done to it: `VERDICT ok`, `VERDICT kind words`, `RAW octets` without a line end.
+//! and what is done to it: `VERDICT ok`, `VERDICT kind words`, `RAW octets` without a line end, `TOGETHER octets` that
+//! arrive at once, `HAS tls` before the first octet, `SECURED` where TLS was on before it.
 
 use std::{collections::VecDeque, fmt::Debug, fs, path::Path};
 
@@ -13,7 +14,7 @@ use bytes::BytesMut;
 use mailwicket::mail::{
     Credentials, Login, Protocol, Refusal, RefusalKind, Step,
     client::{ClientRole, Failure, Opened, Security, TokenForm, TokenLogin},
-    server::{Asks, Offer, ServerRole},
+    server::{Asks, Offer, ServerRole, Tls},
 };
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -125,7 +126,7 @@ impl Stage {
 
 /// Each protocol, and how many scenes its files hold at least.
 const PROTOCOLS: [(Protocol, usize, usize); 3] =
-    [(Protocol::Smtp, 40, 15), (Protocol::Imap, 30, 20), (Protocol::Pop3, 24, 10)];
+    [(Protocol::Smtp, 47, 15), (Protocol::Imap, 36, 20), (Protocol::Pop3, 30, 10)];
 
 #[test]
 fn the_server_roles_play_their_scenes() {
@@ -161,8 +162,22 @@ fn play_server(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
                 offer.asks = asks(rest);
                 role = ServerRole::new(protocol, offer.clone());
             }
+            "HAS" => {
+                offer.tls = tls(rest);
+                role = ServerRole::new(protocol, offer.clone());
+            }
+            "SECURED" => role.is_secured(),
+            "TLS" => {
+                let step = stage.yielded(|input| role.step(input));
+                assert!(matches!(step, Step::StartTls), "{}: {step:?}", stage.at);
+                assert!(stage.input.is_empty() && stage.pending.is_empty(), "{}", stage.at);
+            }
             "C:" => stage.give(rest, "\r\n"),
             "RAW" => stage.give(rest, ""),
+            "TOGETHER" => {
+                assert!(stage.pending.is_empty(), "{}", stage.at);
+                stage.input.extend(unescape(rest));
+            }
             "S:" => {
                 stage.hear(|input| role.step(input));
                 stage.expect(rest);
@@ -269,14 +284,18 @@ proptest! {
     fn any_pieces_give_the_server_the_same_session(
         (protocol, input) in spoken(client_words),
         asks in proptest::sample::select(vec![Asks::Password, Asks::PasswordOrToken, Asks::Nothing]),
+        tls in proptest::sample::select(vec![Tls::Absent, Tls::Offered, Tls::Required, Tls::On]),
         cuts in proptest::collection::vec(1..9_usize, 1..40),
     ) {
         let run = |cuts: &[usize]| {
-            let offer = Offer { asks, ..Offer::exchange_online(protocol) };
+            let offer = Offer { asks, tls, ..Offer::exchange_online(protocol) };
             let mut role = ServerRole::new(protocol, offer);
             replay(&input, cuts, |input| role.step(input))
         };
-        prop_assert_eq!(run(&[usize::MAX]), run(&cuts));
+        // STARTTLS injection is told by what has arrived by then, so it depends on the pieces.
+        let (whole, pieces) = (run(&[usize::MAX]), run(&cuts));
+        let injected = |end: &str| end.contains("StartTls");
+        prop_assert!(whole == pieces || injected(&whole.1) || injected(&pieces.1));
     }
 
     /// The same for what a server sends.
@@ -318,7 +337,10 @@ fn replay<T: Debug, F: Debug>(
                 buffer.extend_from_slice(piece);
                 rest = more;
             }
-            other => return (said, format!("{other:?}")),
+            other => {
+                assert!(buffer.is_empty() || !matches!(other, Step::StartTls));
+                return (said, format!("{other:?}"));
+            }
         }
     }
 }
@@ -337,6 +359,7 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "AUTH OAUTHBEARER biwBAQ==",
             "dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==",
             "NOOP",
+            "STARTTLS",
             "MAIL FROM:<a@b>",
             "BDAT 3",
             "GET / HTTP/1.1",
@@ -361,6 +384,7 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "j ID (\"name\" {1}",
             "x)",
             "k LOGOUT",
+            "n STARTTLS",
         ],
         Protocol::Pop3 => &[
             "CAPA",
@@ -374,6 +398,7 @@ fn client_words(protocol: Protocol) -> &'static [&'static str] {
             "AHUAcA==",
             "*",
             "APOP user 0123",
+            "STLS",
             "STAT",
             "QUIT",
         ],
@@ -507,6 +532,15 @@ fn asks(word: &str) -> Asks {
         "password" => Asks::Password,
         "tokens" => Asks::PasswordOrToken,
         "nothing" => Asks::Nothing,
+        _ => panic!("{word}"),
+    }
+}
+
+fn tls(word: &str) -> Tls {
+    match word {
+        "absent" => Tls::Absent,
+        "offered" => Tls::Offered,
+        "required" => Tls::Required,
         _ => panic!("{word}"),
     }
 }

@@ -11,6 +11,7 @@ pub mod smtp;
 
 use bytes::BytesMut;
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use super::{
     Login, Protocol, Refusal, Step,
@@ -32,6 +33,28 @@ pub struct Offer {
     pub extensions: Vec<String>,
     /// What it is asked for.
     pub asks: Asks,
+    /// What there is of TLS on its connection.
+    pub tls: Tls,
+}
+
+/// What there is of TLS on a client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tls {
+    /// None, and none is offered.
+    Absent,
+    /// STARTTLS is offered (RFC 3207, RFC 2595).
+    Offered,
+    /// STARTTLS is offered, and no login is taken before it.
+    Required,
+    /// It is on.
+    On,
+}
+
+impl Tls {
+    /// Whether STARTTLS can be said.
+    fn is_offered(self) -> bool {
+        matches!(self, Self::Offered | Self::Required)
+    }
 }
 
 /// What a client is asked for before its session is opened.
@@ -75,7 +98,7 @@ impl Offer {
             Protocol::Pop3 => &["TOP", "UIDL"],
         };
         let extensions = extensions.iter().map(|&extension| extension.to_owned()).collect();
-        Self { host_name: "mailwicket".to_owned(), extensions, asks: Asks::Password }
+        Self { host_name: "mailwicket".to_owned(), extensions, asks: Asks::Password, tls: Tls::Absent }
     }
 }
 
@@ -112,6 +135,13 @@ pub enum Ended {
     /// next may have been written by somebody else than the client.
     #[error("a web request or message content came in place of a command")]
     NoCommands,
+    /// Octets in clear came together with STARTTLS: somebody between may have put them there, to
+    /// be taken for what the client says inside TLS (CVE-2011-0411). They were dropped.
+    #[error("commands in clear came together with STARTTLS")]
+    StartTlsInjection,
+    /// A TLS handshake, where the dialogue is in clear. The client cannot be told.
+    #[error("the client began TLS where this port speaks in clear")]
+    SpeaksTls,
 }
 
 impl ServerRole {
@@ -119,8 +149,17 @@ impl ServerRole {
     pub fn new(protocol: Protocol, offer: Offer) -> Self {
         match protocol {
             Protocol::Smtp => Self::Smtp(smtp::Server::new(offer)),
-            Protocol::Imap => Self::Imap(imap::Server::new(&offer)),
+            Protocol::Imap => Self::Imap(imap::Server::new(offer)),
             Protocol::Pop3 => Self::Pop3(pop3::Server::new(offer)),
+        }
+    }
+
+    /// TLS has been on since the first octet. After [`Step::StartTls`] the dialogue knows by itself.
+    pub fn is_secured(&mut self) {
+        match self {
+            Self::Smtp(server) => server.is_secured(),
+            Self::Imap(server) => server.is_secured(),
+            Self::Pop3(server) => server.is_secured(),
         }
     }
 
@@ -181,6 +220,13 @@ impl Tally {
             self.ended = Some(Ended::TooManyErrors);
         }
         last
+    }
+
+    /// Octets that came together with STARTTLS are dropped, and the session is over.
+    fn injected(&mut self, input: &mut BytesMut, words: Vec<u8>) -> Step<Login, Ended> {
+        input.as_mut().zeroize(); // a login may be among them
+        input.clear();
+        self.end(words, Ended::StartTlsInjection)
     }
 
     /// These are the last words.

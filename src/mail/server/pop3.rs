@@ -1,5 +1,5 @@
-//! POP3 as the client meets it, up to the login: RFC 1939, CAPA of RFC 2449, AUTH of RFC 5034, the
-//! response codes of RFC 3206.
+//! POP3 as the client meets it, up to the login: RFC 1939, CAPA of RFC 2449, AUTH of RFC 5034, STLS
+//! of RFC 2595, the response codes of RFC 3206.
 //!
 //! USER and PASS as well as SASL, all of it pipelined where a client likes. The greeting has no
 //! timestamp, so that no client tries APOP: a digest of the password is of no use here.
@@ -15,7 +15,7 @@ use nom::{
 };
 
 use super::{
-    Ended, Offer, Tally,
+    Ended, Offer, Tally, Tls,
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
@@ -39,6 +39,8 @@ enum State {
     Greeting,
     Command,
     Sasl(Exchange),
+    /// The client was told to begin TLS.
+    StartTls,
     /// A login was yielded; the verdict is awaited.
     Judged,
 }
@@ -68,6 +70,10 @@ impl Server {
         Self { offer, state: State::Greeting, user: None, tally: Tally::default() }
     }
 
+    pub(super) fn is_secured(&mut self) {
+        self.offer.tls = Tls::On;
+    }
+
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
         if let Some(ended) = self.tally.ended {
             return Step::Fail(ended);
@@ -77,6 +83,7 @@ impl Server {
                 self.state = State::Command;
                 return say(["+OK mailwicket POP3 ready"]);
             }
+            State::StartTls => return self.secured(),
             State::Judged => return Step::Read,
             State::Command | State::Sasl(_) => {}
         }
@@ -95,7 +102,9 @@ impl Server {
         };
         match std::mem::replace(&mut self.state, State::Command) {
             State::Sasl(exchange) => self.turn(exchange.answer(&line)),
-            State::Greeting | State::Command | State::Judged => self.command(&line),
+            State::Greeting | State::Command | State::StartTls | State::Judged => {
+                self.command(&line, input)
+            }
         }
     }
 
@@ -114,8 +123,13 @@ impl Server {
         reply([&refused(refusal)])
     }
 
-    fn command(&mut self, line: &[u8]) -> Step<Login, Ended> {
+    fn command(&mut self, line: &[u8], input: &mut BytesMut) -> Step<Login, Ended> {
         match command(line) {
+            Command::User(_) | Command::Pass(_) | Command::Mechanisms | Command::Auth { .. }
+                if self.offer.tls == Tls::Required =>
+            {
+                self.error("-ERR Begin TLS with STLS first")
+            }
             Command::Capa => self.capa(),
             Command::User(name) => match sasl::bare_user(name) {
                 Ok(user) => {
@@ -142,7 +156,7 @@ impl Server {
                 }
             }
             Command::Apop => self.error("-ERR APOP is not supported: use USER and PASS"),
-            Command::StartTls => self.error("-ERR STLS is not offered here"),
+            Command::StartTls => self.start_tls(input),
             Command::Noop => say(["+OK"]),
             Command::Quit => self.tally.end(reply(["+OK Closing connection"]), Ended::Quit),
             Command::Transaction => self.error("-ERR Log in first, with USER and PASS"),
@@ -153,8 +167,34 @@ impl Server {
     fn capa(&self) -> Step<Login, Ended> {
         let offered = self.offer.extensions.iter().map(String::as_str);
         let sasl = format!("SASL {}", self.mechanisms());
-        let ours = ["USER", sasl.as_str(), "RESP-CODES", "AUTH-RESP-CODE"];
+        let logins = ["USER", sasl.as_str()];
+        let logins: &[_] = if self.offer.tls == Tls::Required { &[] } else { &logins };
+        let tls = self.offer.tls.is_offered().then_some("STLS");
+        let ours = logins.iter().copied().chain(["RESP-CODES", "AUTH-RESP-CODE"]).chain(tls);
         Self::list(offered.chain(ours))
+    }
+
+    fn start_tls(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
+        match self.offer.tls {
+            Tls::Absent => self.error("-ERR STLS is not offered here"),
+            Tls::On => self.error("-ERR TLS is on already"),
+            Tls::Offered | Tls::Required if input.is_empty() => {
+                self.state = State::StartTls;
+                say(["+OK Begin TLS negotiation"])
+            }
+            Tls::Offered | Tls::Required => {
+                let words = "-ERR Nothing may follow STLS, closing connection";
+                self.tally.injected(input, reply([words]))
+            }
+        }
+    }
+
+    /// What was said in clear is forgotten (RFC 2595 section 4); what was done amiss is not.
+    fn secured(&mut self) -> Step<Login, Ended> {
+        self.state = State::Command;
+        self.user = None;
+        self.offer.tls = Tls::On;
+        Step::StartTls
     }
 
     /// A multi-line response (RFC 1939 section 3); none of its lines begins with a dot.

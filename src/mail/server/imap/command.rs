@@ -214,7 +214,7 @@ fn command(input: &[u8]) -> IResult<&[u8], Command<'_>> {
         () if is("NOOP") => Command::Noop,
         () if is("ID") => Command::Id,
         () if is("LOGOUT") => Command::Logout,
-        () if is("STARTTLS") => Command::StartTls,
+        () if is("STARTTLS") && arguments.trim_ascii().is_empty() => Command::StartTls,
         () => Command::Other,
     };
     Ok((&[], command))

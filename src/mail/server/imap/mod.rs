@@ -1,5 +1,5 @@
 //! IMAP as the client meets it, up to the login: RFC 3501, with SASL-IR (RFC 4959), LITERAL+ (RFC
-//! 7888), ID (RFC 2971) and the response codes of RFC 5530.
+//! 7888), ID (RFC 2971), STARTTLS and the response codes of RFC 5530.
 //!
 //! A command is collected whole, literals included, before the grammar sees it; a literal beyond
 //! its limit is refused before an octet of it is read. Capabilities are told in the greeting and
@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use self::command::{Arrived, Arriving, Command, Long};
 use super::{
-    Asks, Ended, Offer, Tally,
+    Ended, Offer, Tally, Tls,
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
@@ -24,7 +24,13 @@ use crate::mail::{
 /// The longest list of capabilities, in octets, so that it fits a reply line.
 const CAPABILITIES: usize = 400;
 /// What the login here needs; the rest is the upstream's.
-const OURS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN";
+const OURS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID";
+/// The ways to log in.
+const LOGINS: &str = " AUTH=PLAIN AUTH=LOGIN";
+/// In their place before TLS where that is required (RFC 3501 section 6.2.1).
+const NO_LOGIN: &str = " LOGINDISABLED";
+/// Before TLS where it is offered.
+const FOR_TLS: &str = " STARTTLS";
 /// And where a client may bring a token of its own.
 const FOR_TOKENS: &str = " AUTH=XOAUTH2 AUTH=OAUTHBEARER";
 /// Capabilities of an upstream that are not passed on before login: what is ours to say, what is
@@ -46,8 +52,7 @@ const NOT_PASSED_ON: [&str; 11] = [
 /// The server's half of one session before login.
 #[derive(Debug)]
 pub struct Server {
-    asks: Asks,
-    capabilities: String,
+    offer: Offer,
     state: State,
     tally: Tally,
 }
@@ -61,6 +66,8 @@ enum State {
         tag: String,
         exchange: Exchange,
     },
+    /// The client was told to begin TLS.
+    StartTls,
     /// A login was yielded; the verdict is awaited.
     Judged {
         tag: String,
@@ -68,9 +75,12 @@ enum State {
 }
 
 impl Server {
-    pub(super) fn new(offer: &Offer) -> Self {
-        let (asks, capabilities) = (offer.asks, capabilities(offer));
-        Self { asks, capabilities, state: State::Greeting, tally: Tally::default() }
+    pub(super) fn new(offer: Offer) -> Self {
+        Self { offer, state: State::Greeting, tally: Tally::default() }
+    }
+
+    pub(super) fn is_secured(&mut self) {
+        self.offer.tls = Tls::On;
     }
 
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
@@ -79,18 +89,23 @@ impl Server {
         }
         match std::mem::replace(&mut self.state, State::Command(Arriving::default())) {
             State::Greeting => {
-                let greeting = format!("* OK [CAPABILITY {}] mailwicket ready", self.capabilities);
+                let offered = capabilities(&self.offer);
+                let greeting = format!("* OK [CAPABILITY {offered}] mailwicket ready");
                 Step::Write(line(&greeting))
             }
             State::Command(arriving) => self.collect(arriving, input),
-            State::Sasl { tag, exchange } => match take_line(input, self.asks.auth_line()) {
+            State::Sasl { tag, exchange } => match take_line(input, self.offer.asks.auth_line()) {
                 Framed::Line(line) => self.turn(tag, exchange.answer(&line)),
                 Framed::Partial => {
                     self.state = State::Sasl { tag, exchange };
                     Step::Read
                 }
-                Framed::TooLong => self.too_long(self.asks.auth_line()),
+                Framed::TooLong => self.too_long(self.offer.asks.auth_line()),
             },
+            State::StartTls => {
+                self.offer.tls = Tls::On;
+                Step::StartTls
+            }
             judged @ State::Judged { .. } => {
                 self.state = judged;
                 Step::Read
@@ -118,8 +133,8 @@ impl Server {
     }
 
     fn collect(&mut self, mut arriving: Arriving, input: &mut BytesMut) -> Step<Login, Ended> {
-        match arriving.collect(input, self.asks.auth_line()) {
-            Arrived::Whole => self.command(&arriving),
+        match arriving.collect(input, self.offer.asks.auth_line()) {
+            Arrived::Whole => self.command(&arriving, input),
             Arrived::Partial => {
                 self.state = State::Command(arriving);
                 Step::Read
@@ -133,13 +148,13 @@ impl Server {
         }
     }
 
-    fn command(&mut self, arrived: &Arriving) -> Step<Login, Ended> {
+    fn command(&mut self, arrived: &Arriving, input: &mut BytesMut) -> Step<Login, Ended> {
         let Some((tag, command)) = arrived.parse() else {
             return self.bad("*", "A command begins with a tag and a blank");
         };
         match command {
             Command::Capability => {
-                let told = format!("* CAPABILITY {}", self.capabilities);
+                let told = format!("* CAPABILITY {}", capabilities(&self.offer));
                 say([told.as_str(), &format!("{tag} OK CAPABILITY completed")])
             }
             Command::Noop => say([format!("{tag} OK NOOP completed").as_str()]),
@@ -152,6 +167,11 @@ impl Server {
                     [line("* BYE Closing connection"), line(&format!("{tag} OK LOGOUT completed"))];
                 self.tally.end(words.concat(), Ended::Quit)
             }
+            Command::Login { .. } | Command::Authenticate { .. } | Command::Malformed
+                if self.offer.tls == Tls::Required =>
+            {
+                self.no(tag, "[PRIVACYREQUIRED] Begin TLS with STARTTLS first") // RFC 5530
+            }
             Command::Login { user, password } => {
                 let user = sasl::bare_user(&user);
                 let turn = match user.and_then(|user| Ok((user, sasl::bare_password(&password)?))) {
@@ -161,21 +181,36 @@ impl Server {
                 self.turn(tag.to_owned(), turn)
             }
             Command::Authenticate { mechanism, initial } => {
-                match Exchange::begin(self.asks, mechanism, initial) {
+                match Exchange::begin(self.offer.asks, mechanism, initial) {
                     Some(turn) => self.turn(tag.to_owned(), turn),
-                    None if self.asks.takes_tokens() => self.no(
+                    None if self.offer.asks.takes_tokens() => self.no(
                         tag,
                         "Mechanism not supported: use PLAIN, LOGIN, XOAUTH2 or OAUTHBEARER",
                     ),
                     None => self.no(tag, "Mechanism not supported: use PLAIN or LOGIN"),
                 }
             }
-            Command::StartTls => self.bad(tag, "STARTTLS is not offered here"),
+            Command::StartTls => self.start_tls(tag, input),
             Command::Malformed => {
                 self.bad(tag, "LOGIN takes user and password, AUTHENTICATE a mechanism")
             }
             Command::Other => {
                 self.bad(tag, "Log in first, with LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN")
+            }
+        }
+    }
+
+    fn start_tls(&mut self, tag: &str, input: &mut BytesMut) -> Step<Login, Ended> {
+        match self.offer.tls {
+            Tls::Absent => self.bad(tag, "STARTTLS is not offered here"),
+            Tls::On => self.bad(tag, "TLS is on already"),
+            Tls::Offered | Tls::Required if input.is_empty() => {
+                self.state = State::StartTls;
+                say([&format!("{tag} OK Begin TLS negotiation now")])
+            }
+            Tls::Offered | Tls::Required => {
+                let words = "* BYE Nothing may follow STARTTLS, closing connection";
+                self.tally.injected(input, line(words))
             }
         }
     }
@@ -246,8 +281,16 @@ fn refused(refusal: &Refusal) -> String {
 /// What is offered here: our own, and of the upstream what there is room for.
 fn capabilities(offer: &Offer) -> String {
     let mut offered = OURS.to_owned();
-    if offer.asks.takes_tokens() {
-        offered.push_str(FOR_TOKENS);
+    if offer.tls.is_offered() {
+        offered.push_str(FOR_TLS);
+    }
+    if offer.tls == Tls::Required {
+        offered.push_str(NO_LOGIN);
+    } else {
+        offered.push_str(LOGINS);
+        if offer.asks.takes_tokens() {
+            offered.push_str(FOR_TOKENS);
+        }
     }
     for capability in &offer.extensions {
         let ours = NOT_PASSED_ON.iter().any(|ours| ours.eq_ignore_ascii_case(capability))

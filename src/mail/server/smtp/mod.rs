@@ -1,4 +1,5 @@
-//! Message submission as the client meets it, up to the login: RFC 5321, AUTH of RFC 4954.
+//! Message submission as the client meets it, up to the login: RFC 5321, AUTH of RFC 4954,
+//! STARTTLS of RFC 3207.
 //!
 //! Tolerant where old devices need it: HELO will do, AUTH may come in any case and with trailing
 //! blanks, PLAIN and LOGIN in every form seen. Strict where it protects: nothing but a login leads
@@ -15,7 +16,7 @@ use bytes::BytesMut;
 pub(in crate::mail) use self::command::is_client_name;
 use self::command::{Command, client_name, command, is_auth};
 use super::{
-    Asks, Ended, Offer, Tally,
+    Asks, Ended, Offer, Tally, Tls,
     exchange::{Exchange, Turn},
 };
 use crate::mail::{
@@ -38,6 +39,8 @@ enum State {
     Greeting,
     Command,
     Sasl(Exchange),
+    /// The client was told to begin TLS.
+    StartTls,
     /// A login was yielded; the verdict is awaited.
     Judged,
     /// The MAIL that stood for it was refused; its line is still to be taken.
@@ -49,6 +52,10 @@ impl Server {
         Self { offer, state: State::Greeting, client_name: None, tally: Tally::default() }
     }
 
+    pub(super) fn is_secured(&mut self) {
+        self.offer.tls = Tls::On;
+    }
+
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
         if let Some(ended) = self.tally.ended {
             return Step::Fail(ended);
@@ -58,6 +65,7 @@ impl Server {
                 self.state = State::Command;
                 return say(220, &format!("{} ESMTP mailwicket ready", self.offer.host_name));
             }
+            State::StartTls => return self.secured(),
             State::Judged => return Step::Read,
             State::Command | State::Sasl(_) | State::MailRefused => {}
         }
@@ -81,7 +89,9 @@ impl Server {
         match std::mem::replace(&mut self.state, State::Command) {
             State::Sasl(exchange) => self.turn(exchange.answer(&line)),
             State::MailRefused => self.step(input), // it was answered with the verdict
-            State::Greeting | State::Command | State::Judged => self.command(&line),
+            State::Greeting | State::Command | State::StartTls | State::Judged => {
+                self.command(&line, input)
+            }
         }
     }
 
@@ -108,45 +118,53 @@ impl Server {
 
     /// Whether the next line stands for a login.
     fn is_mail_next(&self, input: &[u8]) -> bool {
-        if self.offer.asks != Asks::Nothing || !matches!(self.state, State::Command) {
+        let stands_for_it = self.offer.asks == Asks::Nothing && self.offer.tls != Tls::Required;
+        if !stands_for_it || !matches!(self.state, State::Command) {
             return false;
         }
         matches!(peek_line(input, COMMAND_LINE), Framed::Line(line) if command(line) == Command::Mail)
     }
 
-    fn command(&mut self, line: &[u8]) -> Step<Login, Ended> {
+    fn command(&mut self, line: &[u8], input: &mut BytesMut) -> Step<Login, Ended> {
+        let command = command(line);
         if self.offer.asks == Asks::Nothing {
-            return self.command_unasked(line);
+            return self.command_unasked(command, input);
         }
-        self.common(command(line))
+        self.common(command, input)
     }
 
     /// Where nothing is asked, nothing but its order makes a command one of the client's: what a
     /// web page has a browser send, or what somebody wrote into a message, must not become one.
-    fn command_unasked(&mut self, line: &[u8]) -> Step<Login, Ended> {
-        match command(line) {
-            // Python's smtplib takes 503 as logged in already.
-            Command::Auth { .. } => self.error(503, "5.5.1 No login is needed here"),
-            Command::Transaction => self.error(503, "5.5.1 MAIL comes first"),
+    fn command_unasked(
+        &mut self,
+        command: Command<'_>,
+        input: &mut BytesMut,
+    ) -> Step<Login, Ended> {
+        match command {
             Command::Bdat | Command::Http => {
                 let words = "4.7.0 Only commands belong here, closing connection";
                 self.tally.end(reply(421, [words]), Ended::NoCommands)
             }
+            other if self.needs_tls(other) => self.tls_first(),
+            // Python's smtplib takes 503 as logged in already.
+            Command::Auth { .. } => self.error(503, "5.5.1 No login is needed here"),
+            Command::Transaction => self.error(503, "5.5.1 MAIL comes first"),
             Command::Help => say(214, "2.0.0 Send mail; no login is needed here"),
             Command::Vrfy => say(252, "2.1.5 Cannot verify a user; send"),
-            other => self.common(other),
+            other => self.common(other, input),
         }
     }
 
-    fn common(&mut self, command: Command<'_>) -> Step<Login, Ended> {
+    fn common(&mut self, command: Command<'_>, input: &mut BytesMut) -> Step<Login, Ended> {
         match command {
+            other if self.needs_tls(other) => self.tls_first(),
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => {
                 self.client_name = client_name(name);
                 say(250, &self.offer.host_name.clone())
             }
             Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
-            Command::StartTls => self.error(502, "5.5.1 STARTTLS is not offered here"),
+            Command::StartTls => self.start_tls(input),
             Command::Noop => say(250, "2.0.0 OK"),
             Command::Rset => say(250, "2.0.0 Resetting"),
             Command::Help => say(
@@ -163,6 +181,48 @@ impl Server {
         }
     }
 
+    /// Whether a command must wait for TLS. RFC 3207 section 4 would have more of them wait; these
+    /// are those that say something about the client or lead on.
+    fn needs_tls(&self, command: Command<'_>) -> bool {
+        self.offer.tls == Tls::Required
+            && matches!(
+                command,
+                Command::Auth { .. }
+                    | Command::Mail
+                    | Command::Transaction
+                    | Command::Bdat
+                    | Command::Vrfy
+            )
+    }
+
+    fn tls_first(&mut self) -> Step<Login, Ended> {
+        self.error(530, "5.7.0 Must issue a STARTTLS command first") // RFC 3207 section 4
+    }
+
+    fn start_tls(&mut self, input: &mut BytesMut) -> Step<Login, Ended> {
+        match self.offer.tls {
+            Tls::Absent => self.error(502, "5.5.1 STARTTLS is not offered here"),
+            Tls::On => self.error(503, "5.5.1 TLS is on already"),
+            Tls::Offered | Tls::Required if input.is_empty() => {
+                self.state = State::StartTls;
+                say(220, "2.0.0 Ready to start TLS")
+            }
+            Tls::Offered | Tls::Required => {
+                // Passing: the message itself is not at fault, and a queue keeps it.
+                let words = "4.7.0 Nothing may follow STARTTLS, closing connection";
+                self.tally.injected(input, reply(421, [words]))
+            }
+        }
+    }
+
+    /// What was learnt in clear is forgotten (RFC 3207 section 4.2); what was done amiss is not.
+    fn secured(&mut self) -> Step<Login, Ended> {
+        self.state = State::Command;
+        self.client_name = None;
+        self.offer.tls = Tls::On;
+        Step::StartTls
+    }
+
     fn ehlo(&mut self, name: &[u8]) -> Step<Login, Ended> {
         self.client_name = client_name(name);
         let ours = |line: &&String| {
@@ -170,9 +230,11 @@ impl Server {
             !keyword.eq_ignore_ascii_case("AUTH") && !keyword.eq_ignore_ascii_case("STARTTLS")
         };
         let extensions = self.offer.extensions.iter().filter(ours).map(String::as_str);
-        let lines = [self.offer.host_name.as_str()].into_iter().chain(extensions);
+        let tls = self.offer.tls.is_offered().then_some("STARTTLS");
+        let lines = [self.offer.host_name.as_str()].into_iter().chain(extensions).chain(tls);
         // The second form is the one of before RFC 2554; some devices know no other.
         let auth: &[&str] = match self.offer.asks {
+            _ if self.offer.tls == Tls::Required => &[],
             Asks::Password => &["AUTH LOGIN PLAIN", "AUTH=LOGIN PLAIN"],
             Asks::PasswordOrToken => &["AUTH LOGIN PLAIN XOAUTH2 OAUTHBEARER", "AUTH=LOGIN PLAIN"],
             Asks::Nothing => &[],
