@@ -108,14 +108,8 @@ impl Daemon {
         let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
         let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
-        let house = House::new(
-            config,
-            tokens.clone(),
-            dialer,
-            terminators,
-            draining.clone(),
-            cut.clone(),
-        );
+        let house =
+            House::new(config, tokens.clone(), dialer, terminators, draining.clone(), cut.clone());
         let (house, config) = (Arc::new(house), config.clone());
         Ok(Self { doors, house, tokens, config, background, draining, cut })
     }

@@ -54,7 +54,11 @@ fn listeners_files(config: &Config) -> Vec<&TlsFiles> {
 fn of_a_listener(files: &TlsFiles) -> Finding {
     let what = format!("certificate {}", files.certificate.display());
     match server_tls::look_at(files) {
-        Ok(Seen::Usable(end)) => Finding::fine(format!("{what}: valid until {end}")),
+        Ok(Seen::Usable(ends)) if ends.has_ended() => {
+            let remedy = "put a new certificate and its key in place; where it is self-signed, remove both";
+            Finding::failure(what, Words::new(format!("it ended on {}", ends.on), remedy))
+        }
+        Ok(Seen::Usable(ends)) => Finding::fine(format!("{what}: valid until {}", ends.on)),
         Ok(Seen::ToBeMade) => Finding::fine(format!("{what}: will be made at first use")),
         Err(error) => Finding::failure(what, Words::new(error.to_string(), error.remedy)),
     }

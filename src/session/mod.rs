@@ -87,12 +87,7 @@ impl House {
 
     /// The house that a new configuration describes. What was learnt stays.
     #[must_use]
-    pub fn renewed(
-        &self,
-        config: &Config,
-        dialer: Arc<Dialer>,
-        terminators: Terminators,
-    ) -> Self {
+    pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>, terminators: Terminators) -> Self {
         Self {
             gate: self.gate.renewed(config.accounts.clone(), &config.limits, self.draining.clone()),
             tokens: self.tokens.clone(),

@@ -10,6 +10,7 @@ mod floors;
 mod grants;
 mod imap;
 mod imap_differential;
+mod local_tls;
 mod pop3;
 mod reload;
 mod sign_in;

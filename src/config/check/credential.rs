@@ -118,7 +118,12 @@ impl Checker<'_> {
     }
 
     /// The path from where the process stands, if there is a file that can be read.
-    pub(super) fn readable(&mut self, key: &str, given: &Spanned<PathBuf>, hint: &str) -> Option<PathBuf> {
+    pub(super) fn readable(
+        &mut self,
+        key: &str,
+        given: &Spanned<PathBuf>,
+        hint: &str,
+    ) -> Option<PathBuf> {
         let path = self.folder.join(given.get_ref());
         if let Err(error) = open(&path) {
             let words = format!(

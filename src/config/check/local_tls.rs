@@ -34,11 +34,7 @@ impl Checker<'_> {
         Some(LocalTls { mode: mode?, required, files: files? })
     }
 
-    fn tls_mode(
-        &mut self,
-        span: Range<usize>,
-        given: Option<&Spanned<String>>,
-    ) -> Option<TlsMode> {
+    fn tls_mode(&mut self, span: Range<usize>, given: Option<&Spanned<String>>) -> Option<TlsMode> {
         let choices = "\"starttls\" (in clear until the client asks for TLS), \"implicit\" (from the first octet) or \"auto\" (both on one port)";
         let Some(given) = given else {
             self.problems.at(span, format!("listener.tls.mode is missing; write {choices}"));
@@ -56,11 +52,7 @@ impl Checker<'_> {
         None
     }
 
-    fn files_that_are_there(
-        &mut self,
-        span: Range<usize>,
-        table: &file::Tls,
-    ) -> Option<TlsFiles> {
+    fn files_that_are_there(&mut self, span: Range<usize>, table: &file::Tls) -> Option<TlsFiles> {
         let Some(certificate) = &table.certificate else {
             let words = "listener.tls.certificate is missing; write the PEM file of the certificate, or self_signed = true to have one made";
             self.problems.at(span, words);

@@ -65,7 +65,12 @@ impl Checker<'_> {
     }
 
     /// Not an error: a volume may be mounted later.
-    pub(super) fn warn_of_missing_folder(&mut self, key: &str, span: std::ops::Range<usize>, file: &Path) {
+    pub(super) fn warn_of_missing_folder(
+        &mut self,
+        key: &str,
+        span: std::ops::Range<usize>,
+        file: &Path,
+    ) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             let words = format!("{key}: there is no folder {}; make it", folder.display());

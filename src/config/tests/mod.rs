@@ -3,6 +3,7 @@
 mod access;
 mod canary;
 mod entra;
+mod local_tls;
 mod shipped;
 
 use std::{fs, path::Path, time::Duration};
@@ -204,9 +205,9 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         ("127.0.0.1:1587\"", "127.0.0.1:1587\"\nupstream = { port = 0 }", 10, &["upstream.port"]),
         (
             "127.0.0.1:1587\"",
-            "127.0.0.1:1587\"\ntls = { mode = \"implicit\" }",
+            "127.0.0.1:1587\"\ntls = { mode = \"ssl\", self_signed = true }",
             10,
-            &["listener.tls", "not available"],
+            &["listener.tls.mode", "\"ssl\"", "\"starttls\"", "\"implicit\"", "\"auto\""],
         ),
         (
             "127.0.0.1:1587\"",

@@ -98,7 +98,12 @@ impl Offer {
             Protocol::Pop3 => &["TOP", "UIDL"],
         };
         let extensions = extensions.iter().map(|&extension| extension.to_owned()).collect();
-        Self { host_name: "mailwicket".to_owned(), extensions, asks: Asks::Password, tls: Tls::Absent }
+        Self {
+            host_name: "mailwicket".to_owned(),
+            extensions,
+            asks: Asks::Password,
+            tls: Tls::Absent,
+        }
     }
 }
 

@@ -48,21 +48,34 @@ impl CertificateError {
 /// A certificate that can be used.
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
-    /// The last day (UTC) of the certificate.
-    pub(super) end: Date,
+    pub(super) ends: Ends,
+}
+
+/// When a certificate ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The day (UTC).
+    pub on: Date,
+    /// How many days from today (UTC); less than none where it is past.
+    pub days_left: i32,
+}
+
+impl Ends {
+    fn of(on: Date) -> Self {
+        let today = Offset::UTC.to_datetime(Timestamp::now()).date();
+        let days_left = today.until(on).map_or(i32::MAX, |span| span.get_days());
+        Self { on, days_left }
+    }
+
+    /// Whether that day is past.
+    pub fn has_ended(self) -> bool {
+        self.days_left < 0
+    }
 }
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Loaded(ends {})", self.end)
-    }
-}
-
-impl Loaded {
-    /// Less than none where it has ended.
-    pub(super) fn days_left(&self) -> i32 {
-        let today = Offset::UTC.to_datetime(Timestamp::now()).date();
-        today.until(self.end).map_or(i32::MAX, |span| span.get_days())
+        write!(f, "Loaded(ends {})", self.ends.on)
     }
 }
 
@@ -93,12 +106,12 @@ fn number(_: &fs::Metadata) -> u64 {
 /// Reads both and sees that they serve. Blocks.
 pub(super) fn load(files: &TlsFiles) -> Result<Loaded, CertificateError> {
     let (chain, key) = (chain(&files.certificate)?, key(&files.key)?);
-    let end = end(&files.certificate, chain.first())?;
+    let ends = ends(&files.certificate, chain.first())?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| unfit(files, &error))?;
-    Ok(Loaded { config: Arc::new(config), end })
+    Ok(Loaded { config: Arc::new(config), ends })
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
@@ -155,13 +168,13 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
     Ok(octets)
 }
 
-fn end(path: &Path, leaf: Option<&CertificateDer<'_>>) -> Result<Date, CertificateError> {
+fn ends(path: &Path, leaf: Option<&CertificateDer<'_>>) -> Result<Ends, CertificateError> {
     let der = leaf.map(AsRef::as_ref).unwrap_or_default();
     let (_, leaf) = x509_parser::parse_x509_certificate(der).map_err(|_| {
         CertificateError::new(path, "the certificate in it is broken", "write it anew")
     })?;
     let end = Timestamp::from_second(leaf.validity().not_after.timestamp());
-    Ok(end.map_or(Date::MAX, |end| Offset::UTC.to_datetime(end).date()))
+    Ok(Ends::of(end.map_or(Date::MAX, |end| Offset::UTC.to_datetime(end).date())))
 }
 
 fn unfit(files: &TlsFiles, error: &RustlsError) -> CertificateError {

@@ -45,14 +45,16 @@ impl HandshakeError {
 
 fn incompatible(why: &PeerIncompatible) -> (String, &'static str) {
     match why {
-        PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled => {
-            ("it speaks no TLS later than 1.1".to_owned(), TOO_OLD)
+        // rustls looks for the last of these first: TLS 1.2 brought it (RFC 5246 section 7.4.1.4.1).
+        PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+            ("it speaks no TLS later than 1.1, or an early 1.2".to_owned(), TOO_OLD)
         }
         PeerIncompatible::NoCipherSuitesInCommon
         | PeerIncompatible::NoSignatureSchemesInCommon
         | PeerIncompatible::NoKxGroupsInCommon
-        | PeerIncompatible::NamedGroupsExtensionRequired
-        | PeerIncompatible::SignatureAlgorithmsExtensionRequired => (
+        | PeerIncompatible::NamedGroupsExtensionRequired => (
             format!("it and we have no way in common ({why:?})"),
             "where it knows RSA only, give the listener a certificate with an RSA key; else update the \
              client, or let it use a listener without TLS on a network that is trusted",

@@ -23,7 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use self::files::{Loaded, Stamp};
-pub use self::{files::CertificateError, handshake::HandshakeError};
+pub use self::{
+    files::{CertificateError, Ends},
+    handshake::HandshakeError,
+};
 use super::{Io, prefixed::prefixed};
 use crate::config::{Listener, LocalTls, TlsFiles};
 
@@ -32,10 +35,10 @@ use crate::config::{Listener, LocalTls, TlsFiles};
 pub const HANDSHAKE: u8 = 0x16;
 
 /// What is there of a certificate.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Seen {
-    /// It can be used; the day (UTC) on which it ends.
-    Usable(jiff::civil::Date),
+    /// It serves, or did so until it ended.
+    Usable(Ends),
     /// It is to be made at first use.
     ToBeMade,
 }
@@ -48,7 +51,7 @@ pub fn look_at(files: &TlsFiles) -> Result<Seen, CertificateError> {
     if files.self_signed && self_signed::is_missing(files)? {
         return Ok(Seen::ToBeMade);
     }
-    files::load(files).map(|loaded| Seen::Usable(loaded.end))
+    files::load(files).map(|loaded| Seen::Usable(loaded.ends))
 }
 
 /// The TLS ends of all listeners that have one.
@@ -97,7 +100,7 @@ impl Terminator {
     fn open(files: &TlsFiles) -> Result<Self, CertificateError> {
         let looked_at = Mutex::new(Stamp::of(files)); // before reading: a change meanwhile is seen
         let loaded = files::load(files)?;
-        tell_end(files, &loaded);
+        tell_end(files, loaded.ends);
         Ok(Self { files: files.clone(), config: RwLock::new(loaded.config), looked_at })
     }
 
@@ -108,7 +111,10 @@ impl Terminator {
     /// Why there is no TLS, with cause and remedy; the connection is gone.
     pub async fn accept(self: Arc<Self>, said: BytesMut, io: Io) -> Result<Io, HandshakeError> {
         let this = Arc::clone(&self);
-        let _ = task::spawn_blocking(move || this.refresh()).await; // if not, what is there is used
+        // Told here, in the session's span. Where it cannot be done what is there is used.
+        if let Ok(Some(refreshed)) = task::spawn_blocking(move || this.refresh()).await {
+            self.tell(refreshed);
+        }
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         match TlsAcceptor::from(config).accept(prefixed(said.freeze(), io)).await {
             Ok(tls) => Ok(Box::new(tls)),
@@ -116,28 +122,32 @@ impl Terminator {
         }
     }
 
-    /// Reads the files again where they have changed. What cannot be used is told once.
-    fn refresh(&self) {
-        let Ok(mut looked_at) = self.looked_at.try_lock() else {
-            return; // somebody is at it
-        };
+    /// Reads the files again where they have changed, and each change once. Blocks.
+    fn refresh(&self) -> Option<Result<Ends, CertificateError>> {
+        let mut looked_at = self.looked_at.try_lock().ok()?; // else somebody is at it
         let now = Stamp::of(&self.files);
         if *looked_at == now {
-            return;
+            return None;
         }
         *looked_at = now;
-        match files::load(&self.files) {
-            Ok(loaded) => {
+        Some(files::load(&self.files).map(|Loaded { config, ends }| {
+            *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+            ends
+        }))
+    }
+
+    fn tell(&self, refreshed: Result<Ends, CertificateError>) {
+        match refreshed {
+            Ok(ends) => {
                 let certificate = self.files.certificate.display();
-                info!(event = "tls_certificate", %certificate, ends = %loaded.end, "new certificate");
-                tell_end(&self.files, &loaded);
-                *self.config.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
+                info!(event = "tls_certificate", %certificate, ends = %ends.on, "new certificate");
+                tell_end(&self.files, ends);
             }
-            Err(error) => error!(
+            Err(CertificateError { path, what, remedy }) => error!(
                 event = "tls_certificate_refused",
-                path = %error.path.display(),
-                cause = error.what,
-                remedy = error.remedy,
+                path = %path.display(),
+                cause = what,
+                remedy,
                 "new certificate or key of no use: the ones before stay in force",
             ),
         }
@@ -148,17 +158,17 @@ impl Terminator {
 const WARN_AHEAD: i32 = 14;
 
 /// Not an error: some devices look at no date.
-fn tell_end(files: &TlsFiles, loaded: &Loaded) {
-    let days = loaded.days_left();
-    if days > WARN_AHEAD {
+fn tell_end(files: &TlsFiles, ends: Ends) {
+    if ends.days_left > WARN_AHEAD {
         return;
     }
     let certificate = files.certificate.display();
-    let cause = if days < 0 { "the certificate has ended" } else { "the certificate ends soon" };
+    let cause =
+        if ends.has_ended() { "the certificate has ended" } else { "the certificate ends soon" };
     let remedy = if files.self_signed {
         "remove the certificate and its key, and reload: new ones are made"
     } else {
         "put a new certificate and its key in place; no restart is needed"
     };
-    warn!(event = "tls_certificate_end", %certificate, ends = %loaded.end, cause, remedy, "certificate of a listener");
+    warn!(event = "tls_certificate_end", %certificate, ends = %ends.on, cause, remedy, "certificate of a listener");
 }
