@@ -11,6 +11,7 @@ use tokio::{
     time::timeout,
 };
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::{
     ending::Ending,
@@ -35,6 +36,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// of TLS sends it as soon as it is connected; any other waits for the greeting, and pays this once
 /// a session.
 const FIRST_OCTET: Duration = Duration::from_millis(300);
+/// How many times up to 4 KiB of what was not heard are read before a connection is closed.
+const UNHEARD: u8 = 32;
 
 /// The client's side of a session.
 pub(super) struct Front {
@@ -125,7 +128,7 @@ impl Front {
         let words = self.role.farewell(refusal);
         let told = timeout(FAREWELL, async {
             write(&mut self.io, words).await?;
-            self.io.shutdown().await
+            hang_up(&mut self.io).await
         });
         if !matches!(told.await, Ok(Ok(()))) {
             debug!("client left before the farewell");
@@ -134,7 +137,7 @@ impl Front {
 
     /// All has been said. Inside TLS that is said too, so that no client takes the end for a cut.
     pub(super) async fn close(mut self) {
-        let _ = timeout(FAREWELL, self.io.shutdown()).await; // it may have gone already
+        let _ = timeout(FAREWELL, hang_up(&mut self.io)).await; // it may have gone already
     }
 
     /// The handshake. While it lasts, and after it has failed, nothing can be said to the client.
@@ -150,4 +153,18 @@ impl Front {
         progress.enter("login");
         Ok(())
     }
+}
+
+/// Closes. What has arrived and was not heard is read first: left unread it would turn the close into
+/// a reset, and a reset takes the last words from the client.
+async fn hang_up(io: &mut Io) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut unheard = Zeroizing::new([0; 4096]);
+    for _ in 0..UNHEARD {
+        match timeout(Duration::ZERO, io.read(unheard.as_mut())).await {
+            Ok(Ok(1..)) => {}
+            _ => break,
+        }
+    }
+    Ok(())
 }

@@ -51,7 +51,7 @@ class World:
         self.work.chmod(0o755)
         # The servers' ports, mailwicket's that go through squid, and those that do not.
         names = ("entra", "submission", "imaps", "pop3s", "squid", "smtp", "imap", "pop3", "forbidden",
-                 "imap_direct", "pop3_direct", "oidc", "imap_identity")
+                 "imap_direct", "pop3_direct", "smtp_tls", "smtps", "imap_tls", "pop3_tls", "oidc", "imap_identity")
         self.ports = {name: free_port() for name in names}
         self.running = {}
 
@@ -157,6 +157,8 @@ class World:
                   for password in (PASSWORD, ODD_PASSWORD)]
         self.path("client_secret").write_text("entra-canary-secret~value\n")
         self.path("client_secret").chmod(0o600)
+        shutil.copy(self.path("tls/leaf.key"), self.path("tls/local.key"))
+        self.path("tls/local.key").chmod(0o600)
         for name in ("proxy.toml", "direct.toml"):
             self.write(name, name, mode=0o600, hash=hashes[0], odd_hash=hashes[1])
 
@@ -165,7 +167,7 @@ class World:
 
     def start_mailwicket(self):
         self.spawn("mailwicket", MAILWICKET, "--config", self.path("proxy.toml"), env=self.environment())
-        wait_for("mailwicket", lambda: all(listens(self.ports[name]) for name in ("smtp", "imap", "pop3")))
+        wait_for("mailwicket", lambda: all(listens(self.ports[name]) for name in ("smtp", "imap", "pop3", "smtp_tls", "smtps", "imap_tls", "pop3_tls")))
 
     def start_direct(self):
         """A second mailwicket, which knows no proxy."""

@@ -144,7 +144,7 @@ async fn refused(own: &Own, octets: &[u8]) -> HandshakeError {
     terminator.accept(BytesMut::new(), Box::new(near)).await.err().unwrap()
 }
 
-/// A ClientHello of this version that offers AES-CBC with RSA, as old devices have it.
+/// A `ClientHello` of this version that offers AES-CBC with RSA, as old devices have it.
 fn old_hello(version: u8) -> Vec<u8> {
     let mut hello = vec![3, version];
     hello.extend([7; 32]); // random
