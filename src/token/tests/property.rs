@@ -125,7 +125,7 @@ async fn play(events: Vec<Event>) {
             Event::Says(say) => world.entra.now_says(&[say]),
             Event::SignsIn(who) => {
                 world.signs_in(&users[who], &format!("by-hand-of-{who}.{serial}"));
-                last[who] = Some(serial);
+                last[who] = there[who].then_some(serial); // without an account it may be forgotten
             }
             Event::Rejected(who) => {
                 if let Some(token) = &held[who] {
