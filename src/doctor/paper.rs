@@ -55,7 +55,8 @@ fn of_a_listener(files: &TlsFiles) -> Finding {
     let what = format!("certificate {}", files.certificate.display());
     match server_tls::look_at(files) {
         Ok(Seen::Usable(ends)) if ends.has_ended() => {
-            let remedy = "put a new certificate and its key in place; where it is self-signed, remove both";
+            let remedy =
+                "put a new certificate and its key in place; where it is self-signed, remove both";
             Finding::failure(what, Words::new(format!("it ended on {}", ends.on), remedy))
         }
         Ok(Seen::Usable(ends)) => Finding::fine(format!("{what}: valid until {}", ends.on)),

@@ -24,6 +24,7 @@ fn listener(protocol: Protocol, host: &str) -> Listener {
         bind: (Ipv4Addr::LOCALHOST, 0).into(),
         upstream: Upstream { host: host.to_owned(), port: 1, security },
         allow: vec![],
+        tls: None,
         account: None,
         pass_tokens: false,
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{super::*, TODAY, check, environment, file};
+use super::{super::*, check, environment, file};
 
 /// The usual file, with this TLS.
 fn with_tls(tls: &str) -> String {
@@ -22,7 +22,7 @@ fn in_folder(tls: &str) -> (Config, tempfile::TempDir) {
         }
     }
     let text = with_tls(tls);
-    let config = parse_on(TODAY, "proxy.toml", &text, folder.path(), &environment).unwrap();
+    let config = parse("proxy.toml", &text, folder.path(), &environment).unwrap();
     (config, folder)
 }
 
@@ -87,7 +87,7 @@ fn a_key_that_everybody_can_read_is_warned_of() {
         let mode = fs::Permissions::from_mode(0o644);
         fs::set_permissions(folder.path().join(name), mode).unwrap();
     }
-    let config = parse_on(TODAY, "proxy.toml", &with_tls(tls), folder.path(), &environment);
+    let config = parse("proxy.toml", &with_tls(tls), folder.path(), &environment);
     let warnings = config.unwrap().warnings;
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(warning.contains("listener.tls.key") && warning.contains("chmod 600"), "{warning}");
