@@ -8,6 +8,7 @@ mod app;
 mod check;
 mod file;
 mod form;
+mod outbound;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use secrecy::SecretString;
 
 pub use self::{
     app::{Audience, CertificateFiles, Credential, Date, EntraApp, Expiry, Grant, IdentitySource},
+    outbound::{NoProxy, Outbound, Proxy, ProxyCredentials},
     problem::ConfigError,
 };
 use self::{check::Checker, problem::Problems};
@@ -288,53 +290,6 @@ pub enum VaultKey {
     File(PathBuf),
     /// 32 octets in base64, from the environment or a systemd credential.
     Value(SecretString),
-}
-
-/// The way out.
-#[derive(Clone, Debug, Default)]
-pub struct Outbound {
-    /// The HTTP proxy that both legs use; `None` to go direct.
-    pub proxy: Option<Proxy>,
-    /// Destinations that are reached without the proxy.
-    pub no_proxy: Vec<NoProxy>,
-    /// PEM certificates trusted in addition to the system's roots.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// An HTTP proxy that is asked to CONNECT.
-#[derive(Clone, Debug)]
-pub struct Proxy {
-    /// Its host; resolved locally.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// User and password for Basic authentication (RFC 7617).
-    pub credentials: Option<ProxyCredentials>,
-}
-
-/// A login at a proxy.
-#[derive(Clone, Debug)]
-pub struct ProxyCredentials {
-    /// User name; holds no colon.
-    pub username: String,
-    /// Password.
-    pub password: SecretString,
-}
-
-/// One entry of `no_proxy`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum NoProxy {
-    /// `*`: everything.
-    All,
-    /// A domain and all below it, lower case, without a leading dot.
-    Domain {
-        /// The domain.
-        name: String,
-        /// Only this port.
-        port: Option<u16>,
-    },
-    /// An address range; matches hosts given as addresses.
-    Net(IpNet),
 }
 
 /// The `[limits]` table.
