@@ -208,10 +208,10 @@ class World:
         return user
 
     def delivered(self):
-        """Every message in the mailbox that the sending clients write to, taken out."""
-        folder = self.path("mail", USER, "new")
+        """Every message in the mailbox that the sending clients write to, taken out. Dovecot moves what is
+        new where somebody looks at the mailbox meanwhile."""
         messages = []
-        for file in sorted(folder.iterdir()) if folder.exists() else []:
+        for file in sorted(self.path("mail", USER).glob("new/*")) + sorted(self.path("mail", USER).glob("cur/*")):
             messages.append(file.read_bytes())
             file.unlink()
         return messages
