@@ -99,9 +99,7 @@ impl Config {
     /// or by one whose mailbox, behind a short name, is the user's.
     pub fn covers(&self, app: &EntraApp, user: &str) -> bool {
         let user = user.to_ascii_lowercase();
-        let ranked =
-            self.accounts.iter().filter_map(|account| Some((account.user.rank(&user)?, account)));
-        let closest = ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account);
+        let closest = closest(&self.accounts, &user);
         let is_owner = |account: &&Arc<Account>| {
             account.mailbox.only().is_some_and(|owner| owner.eq_ignore_ascii_case(&user))
         };
@@ -219,6 +217,13 @@ pub struct Account {
     pub entra: Arc<EntraApp>,
     /// From where it may be used; empty: from wherever the listener allows.
     pub allow: Vec<IpNet>,
+}
+
+/// The account that covers a user, whose name is in lower case, most closely: exact before
+/// `*@domain` before `*`.
+pub fn closest<'a>(accounts: &'a [Arc<Account>], user: &str) -> Option<&'a Arc<Account>> {
+    let ranked = accounts.iter().filter_map(|account| Some((account.user.rank(user)?, account)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account)
 }
 
 /// The user names that an account covers. Compared without regard to ASCII case.

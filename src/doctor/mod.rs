@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::paper::on_paper;
 use crate::{
-    config::{Account, Config, Grant, Listener, UserPattern, VaultFiles},
+    config::{self, Account, Config, Grant, Listener, UserPattern, VaultFiles},
     net::{dial::Dialer, server_tls::Terminators},
     session::{self, House, probe::Trouble},
     token::{
@@ -204,10 +204,7 @@ fn users<'a>(config: &'a Config, listener: &'a Listener, only: Option<&str>) -> 
     }
     if let Some(user) = only {
         let name = user.to_ascii_lowercase();
-        let covering = config.accounts.iter().filter_map(|account| {
-            Some((account.user.rank(&name)?, &**account)) // as the gate finds it
-        });
-        let account = covering.min_by_key(|(rank, _)| *rank).map(|(_, account)| account);
+        let account = config::closest(&config.accounts, &name).map(|account| &**account);
         return vec![Walk { user: user.to_owned(), account }];
     }
     let own = |account: &'a Arc<Account>| match &account.user {

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{passwords::Passwords, throttle::Throttle};
 use crate::{
-    config::{Account, Grant, Limits, UserPattern},
+    config::{self, Account, Grant, Limits, UserPattern},
     secret,
 };
 
@@ -183,9 +183,7 @@ impl Gate {
 
     /// Exact before `*@domain` before `*`. `user` is in lower case.
     pub(super) fn account_for(&self, user: &str) -> Option<&Arc<Account>> {
-        let ranked =
-            self.accounts.iter().filter_map(|account| Some((account.user.rank(user)?, account)));
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, account)| account)
+        config::closest(&self.accounts, user)
     }
 
     /// The hash that costs most to check: a user that does not exist takes as long.
