@@ -162,7 +162,9 @@ pub(super) struct Limits {
     pub(super) shutdown_grace: Option<Spanned<String>>,
     pub(super) lockout_after: Option<Spanned<usize>>,
     pub(super) lockout_time: Option<Spanned<String>>,
-    pub(super) smtp_sessions_per_mailbox: Option<Spanned<IgnoredAny>>,
+    pub(super) max_sessions_per_account: Option<Spanned<usize>>,
+    pub(super) smtp_sessions_per_mailbox: Option<Spanned<usize>>,
+    pub(super) queue_timeout: Option<Spanned<String>>,
 }
 
 /// `[log]`

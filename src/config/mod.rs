@@ -287,6 +287,13 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Sessions at one time from one address.
     pub max_sessions_per_address: usize,
+    /// Sessions at one time of one user who has logged in, over all protocols, beyond which logins
+    /// are refused for the time being; `None`: as many as come.
+    pub max_sessions_per_account: Option<usize>,
+    /// SMTP sessions at one time in one mailbox at the provider. At least 1.
+    pub smtp_sessions_per_mailbox: usize,
+    /// How long a login waits for one of those to end. Shorter than `login_timeout`.
+    pub queue_timeout: Duration,
     /// From accept to the answer to the login.
     pub login_timeout: Duration,
     /// Silence of both sides after which a relayed SMTP session ends.
@@ -309,6 +316,11 @@ impl Default for Limits {
         Self {
             max_sessions: 1000,
             max_sessions_per_address: 500,
+            max_sessions_per_account: None,
+            // Exchange Online's own limit (Microsoft: Exchange Online limits, "concurrent
+            // connections" of SMTP AUTH).
+            smtp_sessions_per_mailbox: 3,
+            queue_timeout: Duration::from_secs(20),
             login_timeout: Duration::from_secs(60),
             // RFC 5321 section 4.5.3.2: 5 minutes between commands, but 10 for the reply to the
             // final dot, when both sides are silent.

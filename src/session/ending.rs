@@ -92,6 +92,10 @@ fn deadline_remedy(phase: &str) -> &'static str {
         "gate" => {
             "many failed logins from this address are being slowed down: mend the client that fails"
         }
+        "queue" => {
+            "all sessions of the mailbox were taken: close idle ones in the programs that send \
+             from it, or lower limits.queue_timeout"
+        }
         _ => "run `mailwicket check` to see which hop is slow, or raise limits.login_timeout",
     }
 }

@@ -12,9 +12,11 @@ mod front;
 mod gate;
 mod hearing;
 mod person;
+mod places;
 mod progress;
 mod pump;
 pub mod sign_in;
+mod turnstile;
 mod upstream;
 mod visit;
 
@@ -31,8 +33,9 @@ use self::{
     gate::{Gate, Shut},
     hearing::Hearing,
     person::Person,
+    places::Places,
     progress::{Noted, Progress},
-    upstream::{Learned, OpenError, Pass, Request},
+    upstream::{Learned, Open, OpenError, Pass, Request},
     visit::{LoggedIn, Visit, gate_words, not_theirs_words},
 };
 use crate::{
@@ -56,6 +59,7 @@ pub struct House {
     tokens: Tokens,
     dialer: Arc<Dialer>,
     learned: Arc<Learned>,
+    places: Places,
     limits: Limits,
     draining: CancellationToken,
     cut: CancellationToken,
@@ -75,13 +79,15 @@ impl House {
             tokens,
             dialer,
             learned: Arc::default(),
+            places: Places::new(&config.limits),
             limits: config.limits.clone(),
             draining,
             cut,
         }
     }
 
-    /// The house that a new configuration describes. What was learnt stays.
+    /// The house that a new configuration describes. What was learnt stays, and so do the places
+    /// that sessions hold.
     #[must_use]
     pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>) -> Self {
         Self {
@@ -89,6 +95,7 @@ impl House {
             tokens: self.tokens.clone(),
             dialer,
             learned: Arc::clone(&self.learned),
+            places: self.places.renewed(&config.limits),
             limits: config.limits.clone(),
             draining: self.draining.clone(),
             cut: self.cut.clone(),
@@ -144,7 +151,8 @@ impl House {
             mailbox,
         };
         let progress = Progress::new();
-        upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress)
+        let House { tokens, dialer, learned, places, .. } = self;
+        upstream::open(tokens, dialer, learned, places, &request, &progress)
             .await
             .map(|_| Probe::LoggedIn)
             .map_err(|error| Trouble::of(&error, account.entra.is_app_only()))
@@ -166,7 +174,7 @@ impl House {
             }
             () = self.draining.cancelled() => Err(Ending::Draining),
         };
-        let LoggedIn { open, is_app_only } = match logged_in {
+        let LoggedIn { open: Open { io, leftover, held }, is_app_only } = match logged_in {
             Ok(logged_in) => logged_in,
             Err(ending) => {
                 if let Some(refusal) = ending.refusal() {
@@ -182,11 +190,12 @@ impl House {
         progress.enter("relay");
         let idle = self.limits.idle_timeout(listener.protocol);
         let client = Party { io: front.io, said: front.input };
-        let upstream = Party { io: open.io, said: open.leftover };
+        let upstream = Party { io, said: leftover };
         let mut hearing = Hearing::of(listener.protocol, is_app_only);
         let mut listen = |octets: &[u8]| hearing.hear(octets);
         let Relayed { up, down, end } =
             relay(client, upstream, idle, self.cut.clone(), &mut listen).await;
+        drop(held); // the connection to the provider is closed by now
         ((up, down), hearing.ended(&end))
     }
 

@@ -11,7 +11,7 @@ pub(super) struct Progress(Mutex<Noted>);
 /// A copy of what was noted last.
 #[derive(Clone)]
 pub(super) struct Noted {
-    /// `login`, `gate`, `token`, `dial`, `auth` or `relay`.
+    /// `login`, `gate`, `token`, `queue`, `dial`, `auth` or `relay`.
     pub(super) phase: &'static str,
     /// The user name of the last login; `-` before the first.
     pub(super) account: String,

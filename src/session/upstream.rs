@@ -25,6 +25,7 @@ use crate::{
 };
 
 use super::{
+    places::{Held, NoPlace, Places},
     progress::Progress,
     pump::{PumpError, Pumped, pump},
 };
@@ -72,6 +73,14 @@ impl Pass<'_> {
             Self::Theirs(_) => false,
         }
     }
+
+    /// Who logs in, in this mailbox.
+    fn user<'a>(&'a self, mailbox: &'a str) -> &'a str {
+        match self {
+            Self::Ours { identity, .. } => &identity.user,
+            Self::Theirs(_) => mailbox,
+        }
+    }
 }
 
 /// A session at the provider, logged in.
@@ -79,6 +88,8 @@ pub(super) struct Open {
     pub(super) io: Io,
     /// What the server sent behind its OK.
     pub(super) leftover: BytesMut,
+    /// To be kept for as long as the session lasts.
+    pub(super) held: Held,
 }
 
 /// Why a session could not be opened.
@@ -86,6 +97,8 @@ pub(super) struct Open {
 pub(super) enum OpenError {
     /// No token.
     Token(TokenError),
+    /// There are too many sessions already.
+    NoPlace(NoPlace),
     /// No connection, or no TLS on it.
     Dial(DialError),
     /// The server refused, or broke the rules.
@@ -123,22 +136,31 @@ pub(super) async fn open(
     tokens: &Tokens,
     dialer: &Dialer,
     learned: &Learned,
+    places: &Places,
     request: &Request<'_>,
     progress: &Progress,
 ) -> Result<Open, OpenError> {
+    let user = request.pass.user(request.mailbox);
+    let place = || async {
+        let held = places.enter(request.protocol, user, request.mailbox, progress).await;
+        held.map_err(OpenError::NoPlace)
+    };
     let (identity, password) = match request.pass {
         Pass::Ours { identity, password } => (identity, password),
         // There is no other token to try, so it goes at once in the form that every server takes.
         Pass::Theirs(token) => {
-            return attempt(dialer, learned, request, token, TokenForm::TwoSteps, progress).await;
+            let (held, form) = (place().await?, TokenForm::TwoSteps);
+            let (io, leftover) = attempt(dialer, learned, request, token, form, progress).await?;
+            return Ok(Open { io, leftover, held });
         }
     };
     progress.enter("token");
     let token = token(tokens, request.protocol, identity, password).await?;
-    let form = learned.form(request.upstream);
+    let (held, form) = (place().await?, learned.form(request.upstream));
     let refused = match attempt(dialer, learned, request, token.secret(), form, progress).await {
+        Ok((io, leftover)) => return Ok(Open { io, leftover, held }),
         Err(OpenError::Dialogue(refused @ Failure::Rejected { .. })) => refused,
-        outcome => return outcome,
+        Err(error) => return Err(error),
     };
     let Failure::Rejected { reply, inline_octets, .. } = &refused else {
         return Err(OpenError::Dialogue(refused));
@@ -154,12 +176,12 @@ pub(super) async fn open(
     progress.enter("token");
     debug!(reply, renewed, "token refused upstream, trying once more");
     let token = self::token(tokens, request.protocol, identity, password).await?;
-    let token = token.secret();
-    let open = attempt(dialer, learned, request, token, TokenForm::TwoSteps, progress).await?;
+    let (token, form) = (token.secret(), TokenForm::TwoSteps);
+    let (io, leftover) = attempt(dialer, learned, request, token, form, progress).await?;
     if cut {
         learned.two_steps.insert(request.upstream.clone(), ());
     }
-    Ok(open)
+    Ok(Open { io, leftover, held })
 }
 
 /// Connects, and leaves again: as far as one gets without a login.
@@ -188,7 +210,7 @@ async fn attempt(
     token: &SecretString,
     form: TokenForm,
     progress: &Progress,
-) -> Result<Open, OpenError> {
+) -> Result<(Io, BytesMut), OpenError> {
     progress.enter("dial");
     let Upstream { host, port, security } = request.upstream;
     let mut io = connect(dialer, request.upstream).await?;
@@ -211,7 +233,7 @@ async fn attempt(
                 if !opened.extensions.is_empty() {
                     learned.offers.insert(request.upstream.clone(), opened.extensions);
                 }
-                return Ok(Open { io, leftover });
+                return Ok((io, leftover));
             }
             Ok(Pumped::StartTls) => {
                 io = dialer.start_tls(Leg::Mail, host, *port, io).await.map_err(OpenError::Dial)?;
@@ -278,7 +300,7 @@ impl OpenError {
                     Failure::Rejected { .. } | Failure::TokenTooLong { .. } | Failure::BadUser
                 )
             }
-            Self::Dial(_) | Self::Closed(_) | Self::Io(..) => false,
+            Self::NoPlace(_) | Self::Dial(_) | Self::Closed(_) | Self::Io(..) => false,
         }
     }
 
@@ -306,6 +328,7 @@ impl OpenError {
             Self::Dialogue(Failure::Unavailable { reply, .. }) if is_limit(reply) => {
                 RefusalKind::Busy
             }
+            Self::NoPlace(NoPlace::Account { .. }) => RefusalKind::Busy,
             _ => RefusalKind::Unavailable,
         };
         Refusal::new(kind, self.client_text(by_app))
@@ -315,6 +338,7 @@ impl OpenError {
     pub(super) fn remedy(&self, by_app: bool) -> Option<String> {
         match self {
             Self::Token(error) => error.remedy(),
+            Self::NoPlace(none) => Some(none.remedy().to_owned()),
             Self::Dial(error) => error.remedy(),
             Self::Dialogue(Failure::TokenTooLong { .. }) => Some(TOKEN_TOO_LONG.to_owned()),
             _ => self.advice(by_app).map(|advice| advice.remedy.to_owned()),
@@ -323,7 +347,10 @@ impl OpenError {
 
     /// What it means, for the log, where the error's own words do not say.
     pub(super) fn cause(&self, by_app: bool) -> Option<&'static str> {
-        self.advice(by_app).map(|advice| advice.cause)
+        match self {
+            Self::NoPlace(none) => Some(none.cause()),
+            _ => self.advice(by_app).map(|advice| advice.cause),
+        }
     }
 
     fn advice(&self, by_app: bool) -> Option<&'static Advice> {
@@ -339,6 +366,7 @@ impl OpenError {
     fn client_text(&self, by_app: bool) -> String {
         match self {
             Self::Token(error) => error.client_text(),
+            Self::NoPlace(none) => none.client_text(),
             Self::Dial(error) => error.summary(),
             Self::Dialogue(Failure::Rejected { reply, .. }) => match self.advice(by_app) {
                 Some(advice) => {
@@ -357,6 +385,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(error) => error.fmt(f),
+            Self::NoPlace(none) => none.fmt(f),
             Self::Dial(error) => error.fmt(f),
             Self::Dialogue(failure) => failure.fmt(f),
             Self::Closed(phase) => {

@@ -160,11 +160,11 @@ impl Visit<'_> {
         mailbox: &str,
         client_name: Option<&str>,
     ) -> Result<Open, OpenError> {
-        let House { tokens, dialer, learned, .. } = self.house;
+        let House { tokens, dialer, learned, places, .. } = self.house;
         let Listener { protocol, upstream, .. } = self.listener;
         let request = Request { protocol: *protocol, upstream, client_name, pass, mailbox };
         let by_app = request.pass.is_app_only();
-        let opened = upstream::open(tokens, dialer, learned, &request, self.progress).await;
+        let opened = upstream::open(tokens, dialer, learned, places, &request, self.progress).await;
         match &opened {
             Ok(_) => {
                 let upstream = &upstream.host;

@@ -10,6 +10,7 @@ mod grants;
 mod imap;
 mod imap_differential;
 mod pop3;
+mod queue;
 mod reload;
 mod sign_in;
 mod smtp;
