@@ -13,6 +13,7 @@ mod problem;
 mod tests;
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -189,6 +190,17 @@ impl UserPattern {
             Self::Exact(name) => (name == user).then_some(0),
             Self::Domain(name) => (Some(name.as_str()) == domain).then_some(1),
             Self::Any => Some(2),
+        }
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for UserPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Any => f.write_str("*"),
         }
     }
 }

@@ -44,9 +44,22 @@ impl Ending {
         }
     }
 
+    /// The same, of a closed set, for the count of sessions.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Dialogue(Ended::Quit) => "quit_before_login",
+            Self::Dialogue(Ended::TooManyRefusals) => "too_many_refusals",
+            Self::Dialogue(_) => "bad_dialogue",
+            Self::Closed => "left_before_login",
+            Self::Broken(_) => "broken_before_login",
+            Self::Deadline(_) => "login_deadline",
+            Self::Draining => "shutdown_before_login",
+        }
+    }
+
     /// Says cause and remedy where the operator can do something about it.
     pub(super) fn log(&self, progress: &Progress) {
-        let Noted { phase, account } = progress.noted();
+        let Noted { phase, account, .. } = progress.noted();
         match self {
             Self::Deadline(limit) => warn!(
                 event = "login_deadline",

@@ -41,7 +41,7 @@ use self::{
 use crate::{
     config::{Config, Grant, Limits, Listener},
     mail::{
-        Refusal,
+        Refusal, RefusalKind,
         server::{Asks, ServerRole},
     },
     net::{
@@ -50,6 +50,7 @@ use crate::{
         http,
         relay::{Party, Relayed, relay},
     },
+    stats::Stats,
     token::{Courier, CourierError, Identity, Letter, Way, cache::Tokens},
 };
 
@@ -61,6 +62,7 @@ pub struct House {
     learned: Arc<Learned>,
     places: Places,
     limits: Limits,
+    stats: Arc<Stats>,
     draining: CancellationToken,
     cut: CancellationToken,
 }
@@ -74,13 +76,16 @@ impl House {
         draining: CancellationToken,
         cut: CancellationToken,
     ) -> Self {
+        let stats = Arc::clone(tokens.stats());
+        let gate = Gate::new(config.accounts.clone(), &config.limits, draining.clone());
         Self {
-            gate: Gate::new(config.accounts.clone(), &config.limits, draining.clone()),
+            gate: gate.count_in(&stats),
             tokens,
             dialer,
             learned: Arc::default(),
-            places: Places::new(&config.limits),
+            places: Places::new(&config.limits, Arc::clone(&stats)),
             limits: config.limits.clone(),
+            stats,
             draining,
             cut,
         }
@@ -90,13 +95,15 @@ impl House {
     /// that sessions hold.
     #[must_use]
     pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>) -> Self {
+        let (accounts, draining) = (config.accounts.clone(), self.draining.clone());
         Self {
-            gate: self.gate.renewed(config.accounts.clone(), &config.limits, self.draining.clone()),
+            gate: self.gate.renewed(accounts, &config.limits, draining).count_in(&self.stats),
             tokens: self.tokens.clone(),
             dialer,
             learned: Arc::clone(&self.learned),
             places: self.places.renewed(&config.limits),
             limits: config.limits.clone(),
+            stats: Arc::clone(&self.stats),
             draining: self.draining.clone(),
             cut: self.cut.clone(),
         }
@@ -104,22 +111,27 @@ impl House {
 
     /// Turns a client away at the door, in its protocol's words.
     pub async fn turn_away(&self, listener: &Listener, io: Io, refusal: &Refusal) {
+        let why = if refusal.kind == RefusalKind::Busy { "address_full" } else { "not_allowed" };
+        self.stats.turned_away(listener.protocol.name(), why);
         self.front(listener, io).farewell(refusal).await;
     }
 
     /// Serves one client until it has gone. Runs inside the session's span.
     pub async fn serve(&self, listener: &Listener, io: Io, peer: SocketAddr) {
         let started = Instant::now();
-        let progress = Progress::new();
-        let (relayed, ended) = self.straight_line(listener, io, peer, &progress).await;
-        let Noted { phase, account } = progress.noted();
+        let running = self.stats.begin(listener.protocol.name(), peer);
+        let progress = Progress::of(running.session());
+        let (end, ended) = self.straight_line(listener, io, peer, &progress).await;
+        running.end(end);
+        let Noted { phase, account, .. } = progress.noted();
+        let (up, down) = progress.carried().both();
         info!(
             event = "session_end",
             client = %peer,
             account,
             phase,
-            bytes_up = relayed.0,
-            bytes_down = relayed.1,
+            bytes_up = up,
+            bytes_down = down,
             seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             ended,
             "session ended",
@@ -158,13 +170,14 @@ impl House {
             .map_err(|error| Trouble::of(&error, account.entra.is_app_only()))
     }
 
+    /// Returns how it ended: of a closed set, and in words.
     async fn straight_line(
         &self,
         listener: &Listener,
         io: Io,
         peer: SocketAddr,
         progress: &Progress,
-    ) -> ((u64, u64), String) {
+    ) -> (&'static str, String) {
         let mut front = self.front(listener, io);
         let visit = Visit { house: self, listener, peer, progress };
         let logged_in = tokio::select! {
@@ -174,18 +187,18 @@ impl House {
             }
             () = self.draining.cancelled() => Err(Ending::Draining),
         };
-        let LoggedIn { open: Open { io, leftover, held }, is_app_only } = match logged_in {
+        let LoggedIn { open: Open { io, leftover, held, .. }, is_app_only } = match logged_in {
             Ok(logged_in) => logged_in,
             Err(ending) => {
                 if let Some(refusal) = ending.refusal() {
                     front.farewell(&refusal).await;
                 }
                 ending.log(progress);
-                return ((0, 0), ending.to_string());
+                return (ending.label(), ending.to_string());
             }
         };
         if let Err(error) = front.tell(Ok(())).await {
-            return ((0, 0), format!("client gone at its login: {error}"));
+            return ("broken_before_login", format!("client gone at its login: {error}"));
         }
         progress.enter("relay");
         let idle = self.limits.idle_timeout(listener.protocol);
@@ -193,10 +206,11 @@ impl House {
         let upstream = Party { io, said: leftover };
         let mut hearing = Hearing::of(listener.protocol, is_app_only);
         let mut listen = |octets: &[u8]| hearing.hear(octets);
-        let Relayed { up, down, end } =
-            relay(client, upstream, idle, self.cut.clone(), &mut listen).await;
+        let carried = progress.carried();
+        let Relayed { end, .. } =
+            relay(client, upstream, idle, self.cut.clone(), carried, &mut listen).await;
         drop(held); // the connection to the provider is closed by now
-        ((up, down), hearing.ended(&end))
+        hearing.ended(&end)
     }
 
     fn front(&self, listener: &Listener, io: Io) -> Front {

@@ -15,7 +15,7 @@ use super::{
     progress::Progress,
     turnstile::{Place, Turnstile},
 };
-use crate::{config::Limits, mail::Protocol};
+use crate::{config::Limits, mail::Protocol, stats::Stats};
 
 const QUEUE_CAUSE: &str = "limits.smtp_sessions_per_mailbox sessions of this mailbox are open \
     already; Exchange Online takes three at a time and refuses the next one's message";
@@ -30,6 +30,7 @@ pub(super) struct Places {
     mailboxes: Arc<Turnstile>,
     accounts: Arc<Turnstile>,
     patience: Duration,
+    stats: Arc<Stats>,
 }
 
 /// A session's places; given back on drop.
@@ -56,11 +57,13 @@ pub(super) enum NoPlace {
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// Waiting is counted in `stats`.
+    pub(super) fn new(limits: &Limits, stats: Arc<Stats>) -> Self {
         Self {
             mailboxes: Turnstile::new(limits.smtp_sessions_per_mailbox),
             accounts: Turnstile::new(limits.max_sessions_per_account.unwrap_or(usize::MAX)),
             patience: limits.queue_timeout,
+            stats,
         }
     }
 
@@ -72,6 +75,7 @@ impl Places {
             mailboxes: Arc::clone(&self.mailboxes),
             accounts: Arc::clone(&self.accounts),
             patience: limits.queue_timeout,
+            stats: Arc::clone(&self.stats),
         }
     }
 
@@ -105,6 +109,7 @@ impl Places {
         let waited = started.elapsed();
         let (limit, seconds) = (self.mailboxes.limit(), rounded(waited));
         let (cause, remedy) = (QUEUE_CAUSE, QUEUE_REMEDY);
+        self.stats.queued(waited, matches!(place, Ok(Some(_))));
         if let Ok(Some(place)) = place {
             info!(event = "mailbox_queue", mailbox, limit, seconds, cause, remedy, "had to wait");
             return Ok(place);
@@ -188,7 +193,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_mailbox_is_one_however_it_is_written_and_whoever_uses_it() {
-        let places = Places::new(&limits(2, None));
+        let places = Places::new(&limits(2, None), Arc::default());
         let _first = enter(&places, Protocol::Smtp, "ann", "Shared@contoso.com").await.unwrap();
         let _second = enter(&places, Protocol::Smtp, "bob", "shared@contoso.com").await.unwrap();
         let _other = enter(&places, Protocol::Smtp, "ann", "ann@contoso.com").await.unwrap();
@@ -203,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_ends_when_a_session_does_or_a_reload_makes_room() {
-        let places = Places::new(&limits(1, None));
+        let places = Places::new(&limits(1, None), Arc::default());
         let first = enter(&places, Protocol::Smtp, "ann", "a@b").await.unwrap();
         let progress = Progress::new();
         let waits = places.enter(Protocol::Smtp, "ann", "a@b", &progress);
@@ -230,7 +235,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_account_has_so_many_over_all_protocols_and_does_not_wait() {
-        let places = Places::new(&limits(3, Some(2)));
+        let places = Places::new(&limits(3, Some(2)), Arc::default());
         let first = enter(&places, Protocol::Smtp, "Ann", "a@b").await.unwrap();
         let _second = enter(&places, Protocol::Imap, "ann", "a@b").await.unwrap();
         let started = Instant::now();

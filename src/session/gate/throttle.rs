@@ -14,7 +14,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -26,7 +26,7 @@ use super::{
     delays::Delays,
     lockouts::{Lockouts, WINDOW, make_room},
 };
-use crate::config::Limits;
+use crate::{config::Limits, stats::Stats};
 
 /// How long an address is an account's home after a right login.
 pub(super) const HOME_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +47,7 @@ pub(super) struct Throttle {
     time: Duration,
     ends: TaskTracker,
     stop: CancellationToken,
+    stats: OnceLock<Arc<Stats>>,
 }
 
 /// What a lockout is of; its `Display` is for the log.
@@ -69,7 +70,12 @@ impl Throttle {
             time,
             ends: TaskTracker::new(),
             stop,
+            stats: OnceLock::new(),
         }
+    }
+
+    pub(super) fn count_in(&self, stats: &Arc<Stats>) {
+        self.stats.get_or_init(|| Arc::clone(stats));
     }
 
     /// Whether it counts by these limits.
@@ -131,6 +137,9 @@ impl Throttle {
     /// Says that a lockout has begun, and later that it has ended.
     fn begin(&self, locked: Locked) {
         let seconds = self.time.as_secs();
+        if let Some(stats) = self.stats.get() {
+            stats.lockout(locked.kind());
+        }
         warn!(
             event = "lockout",
             of = %locked,
@@ -154,6 +163,14 @@ impl Throttle {
 }
 
 impl Locked {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Account(_) => "account",
+            Self::Address(_) => "address",
+            Self::Pair(_) => "account_at_address",
+        }
+    }
+
     fn remedy(&self) -> &'static str {
         match self {
             Self::Account(_) => {

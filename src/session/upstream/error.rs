@@ -77,6 +77,27 @@ impl OpenError {
         }
     }
 
+    /// What it was, of a closed set, for the count of logins.
+    pub(in crate::session) fn reason(&self) -> &'static str {
+        match self {
+            Self::Token(error) => match error {
+                TokenError::Refused(_) if error.blames_the_password() => "entra_refused_password",
+                TokenError::Refused(_) => "entra_refused_app",
+                TokenError::Unavailable { .. } => "token_unavailable",
+                TokenError::Held => "held",
+                TokenError::NoPassword => "no_password",
+                TokenError::NeedsSignIn { .. } => "needs_sign_in",
+            },
+            Self::NoPlace(NoPlace::Account { .. }) => "account_full",
+            Self::NoPlace(NoPlace::Mailbox { .. }) => "mailbox_full",
+            Self::Dial(_) => "dial",
+            Self::Dialogue(Failure::Rejected { .. }) => "upstream_refused",
+            Self::Dialogue(Failure::Unavailable { .. }) => "upstream_unavailable",
+            Self::Dialogue(_) => "upstream_dialogue",
+            Self::Closed(_) | Self::Io(..) => "upstream_broke",
+        }
+    }
+
     /// Whether Entra refused what the client typed: such failures are slowed down like any guess.
     pub(in crate::session) fn blames_the_password(&self) -> bool {
         matches!(self, Self::Token(error) if error.blames_the_password())

@@ -7,9 +7,12 @@
 
 mod error;
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use dashmap::DashMap;
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
@@ -84,8 +87,19 @@ pub(super) struct Open {
     pub(super) io: Io,
     /// What the server sent behind its OK.
     pub(super) leftover: BytesMut,
+    /// How long it took.
+    pub(super) took: Took,
     /// To be kept for as long as the session lasts.
     pub(super) held: Held,
+}
+
+/// How long the last attempt took that was needed to open a session.
+#[derive(Clone, Copy)]
+pub(super) struct Took {
+    /// The way there, and TLS.
+    pub(super) way: Duration,
+    /// The dialogue and the login.
+    pub(super) login: Duration,
 }
 
 /// What upstreams have taught us, for the life of the process.
@@ -129,15 +143,16 @@ pub(super) async fn open(
         // There is no other token to try, so it goes at once in the form that every server takes.
         Pass::Theirs(token) => {
             let (held, form) = (place().await?, TokenForm::TwoSteps);
-            let (io, leftover) = attempt(dialer, learned, request, token, form, progress).await?;
-            return Ok(Open { io, leftover, held });
+            let (io, leftover, took) =
+                attempt(dialer, learned, request, token, form, progress).await?;
+            return Ok(Open { io, leftover, took, held });
         }
     };
     progress.enter("token");
     let token = token(tokens, request.protocol, identity, password).await?;
     let (held, form) = (place().await?, learned.form(request.upstream));
     let refused = match attempt(dialer, learned, request, token.secret(), form, progress).await {
-        Ok((io, leftover)) => return Ok(Open { io, leftover, held }),
+        Ok((io, leftover, took)) => return Ok(Open { io, leftover, took, held }),
         Err(OpenError::Dialogue(refused @ Failure::Rejected { .. })) => refused,
         Err(error) => return Err(error),
     };
@@ -156,11 +171,11 @@ pub(super) async fn open(
     debug!(reply, renewed, "token refused upstream, trying once more");
     let token = self::token(tokens, request.protocol, identity, password).await?;
     let (token, form) = (token.secret(), TokenForm::TwoSteps);
-    let (io, leftover) = attempt(dialer, learned, request, token, form, progress).await?;
+    let (io, leftover, took) = attempt(dialer, learned, request, token, form, progress).await?;
     if cut {
         learned.two_steps.insert(request.upstream.clone(), ());
     }
-    Ok(Open { io, leftover, held })
+    Ok(Open { io, leftover, took, held })
 }
 
 /// Connects, and leaves again: as far as one gets without a login.
@@ -189,8 +204,9 @@ async fn attempt(
     token: &SecretString,
     form: TokenForm,
     progress: &Progress,
-) -> Result<(Io, BytesMut), OpenError> {
+) -> Result<(Io, BytesMut, Took), OpenError> {
     progress.enter("dial");
+    let started = Instant::now();
     let Upstream { host, port, security } = request.upstream;
     let mut io = connect(dialer, request.upstream).await?;
     let login = TokenLogin {
@@ -205,6 +221,7 @@ async fn attempt(
     };
     let mut role = ClientRole::new(request.protocol, login);
     let mut leftover = BytesMut::new();
+    let mut way = started.elapsed();
     progress.enter("auth");
     loop {
         match pump(&mut io, &mut leftover, |input| role.step(input)).await {
@@ -212,10 +229,13 @@ async fn attempt(
                 if !opened.extensions.is_empty() {
                     learned.offers.insert(request.upstream.clone(), opened.extensions);
                 }
-                return Ok((io, leftover));
+                let login = started.elapsed().saturating_sub(way);
+                return Ok((io, leftover, Took { way, login }));
             }
             Ok(Pumped::StartTls) => {
+                let secures = Instant::now();
                 io = dialer.start_tls(Leg::Mail, host, *port, io).await.map_err(OpenError::Dial)?;
+                way += secures.elapsed();
             }
             Err(PumpError::Failed(failure)) => return Err(OpenError::Dialogue(failure)),
             Err(PumpError::Closed) => return Err(OpenError::Closed(role.phase())),
