@@ -5,8 +5,10 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout)] // a benchmark may fail, and must print
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use mailwicket::net::{

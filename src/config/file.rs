@@ -25,7 +25,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) log: Log,
-    pub(super) status: Option<Spanned<IgnoredAny>>,
+    pub(super) status: Option<Spanned<Status>>,
     pub(super) vault: Option<Spanned<Vault>>,
 }
 
@@ -139,6 +139,14 @@ pub(super) struct Outbound {
     #[serde(default)]
     pub(super) no_proxy: Vec<Spanned<String>>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,
+}
+
+/// `[status]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Status {
+    pub(super) bind: Option<Spanned<String>>,
+    pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `[vault]`

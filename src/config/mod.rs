@@ -102,6 +102,8 @@ pub struct Config {
     pub log: Log,
     /// The `[vault]` table; `None` where the file has none, and then tokens live in memory only.
     pub vault: Option<VaultFiles>,
+    /// The `[status]` table; `None` where the file has none, and then nobody can look.
+    pub status: Option<Status>,
     /// What works and should still be looked at.
     pub warnings: Vec<String>,
 }
@@ -122,6 +124,15 @@ pub struct Listener {
     pub account: Option<Pinned>,
     /// Whether a client may bring a token of its own (XOAUTH2, OAUTHBEARER), which is passed on.
     pub pass_tokens: bool,
+}
+
+/// Where operators look: `[status]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Who may look. Never empty: loopback where the file names nobody.
+    pub allow: Vec<IpNet>,
 }
 
 /// The account of a listener that asks for no login.

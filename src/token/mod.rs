@@ -83,7 +83,7 @@ pub struct IdentityState {
 }
 
 /// An identity's state in a word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Condition {
     /// There is a token, and nothing is wrong.
     Fresh,

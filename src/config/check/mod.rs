@@ -14,6 +14,7 @@ mod limits;
 mod listener;
 mod outbound;
 mod secret;
+mod status;
 mod vault;
 
 use std::{ops::RangeInclusive, path::Path, time::Duration};
@@ -39,7 +40,6 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     pub(super) fn config(&mut self, file: &File) -> Option<Config> {
-        self.not_yet(file.status.as_ref(), "[status]");
         let apps = self.apps(&file.entra, file.vault.is_some());
         let pins = file.listener.iter().filter_map(|table| table.get_ref().account.as_ref());
         let pinned: Vec<_> =
@@ -50,6 +50,7 @@ impl Checker<'_> {
         let vault = file.vault.as_ref().map(|table| self.vault(table));
         let outbound = self.outbound(file.outbound.as_ref());
         let limits = self.limits(&file.limits);
+        let status = file.status.as_ref().map(|table| self.status(table, &listeners));
         let log = self.log(&file.log);
         Some(Config {
             listeners,
@@ -58,6 +59,7 @@ impl Checker<'_> {
             limits,
             log,
             vault: vault.flatten(),
+            status: status.flatten(),
             warnings: Vec::new(),
         })
     }

@@ -257,7 +257,26 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         ),
         ("[entra.c]", "log = { level = \"loud\" }\n[entra.c]", 1, &["log.level", "debug"]),
         ("[entra.c]", "log = { format = \"xml\" }\n[entra.c]", 1, &["log.format", "json"]),
-        ("[entra.c]", "status = { bind = \"x\" }\n[entra.c]", 1, &["[status]", "not available"]),
+        (
+            "[entra.c]",
+            "status = { bind = \"x\" }\n[entra.c]",
+            1,
+            &["status.bind", "\"127.0.0.1:1580\""],
+        ),
+        (
+            "[entra.c]",
+            "status = { bind = \"0.0.0.0:1580\" }\n[entra.c]",
+            1,
+            &["status.bind", "add allow"],
+        ),
+        (
+            "[entra.c]",
+            "status = { bind = \"127.0.0.1:1587\" }\n[entra.c]",
+            1,
+            &["status.bind", "a listener's"],
+        ),
+        ("[entra.c]", "status = { allow = [\"x\"] }\n[entra.c]", 1, &["status.allow"]),
+        ("[entra.c]", "status = { port = 1 }\n[entra.c]", 1, &["unknown field `port`"]),
         (
             "[entra.c]",
             "outbound = { proxy = \"ftp://x\" }\n[entra.c]",
@@ -298,7 +317,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert!(!error.contains("S3cret"), "{by}: {error}");
         ran += 1;
     }
-    assert_eq!(ran, 48);
+    assert_eq!(ran, 52);
 }
 
 #[test]
@@ -311,6 +330,17 @@ fn the_queue_fits_into_the_login_and_more_than_exchange_takes_is_told() {
     assert_eq!(config.limits.queue_timeout, Duration::ZERO);
     assert!(config.warnings.iter().any(|words| words.contains("432 4.3.2")), "{config:?}");
     assert!(limits("smtp_sessions_per_mailbox = 1").warnings.is_empty());
+}
+
+#[test]
+fn who_may_look_at_the_status() {
+    let status = |text: &str| check(&format!("{text}\n{}", file())).unwrap().status;
+    assert_eq!(status(""), None);
+    let usual = status("status = {}").unwrap();
+    assert_eq!(usual.bind.to_string(), "127.0.0.1:1580");
+    assert_eq!(usual.allow.len(), 2, "loopback");
+    let wide = status("status = { bind = \"0.0.0.0:9\", allow = [\"10.0.0.0/8\"] }").unwrap();
+    assert_eq!(wide.allow, ["10.0.0.0/8".parse().unwrap()]);
 }
 
 #[test]
