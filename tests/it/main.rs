@@ -5,6 +5,7 @@
 mod canary;
 mod caught;
 mod entry;
+mod events;
 mod floors;
 mod grants;
 mod imap;
@@ -15,5 +16,6 @@ mod reload;
 mod sign_in;
 mod smtp;
 mod stage;
+mod status;
 mod tls_pair;
 mod transcripts;

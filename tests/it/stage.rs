@@ -44,6 +44,8 @@ pub(crate) struct Stage {
     pub(crate) pop3: SocketAddr,
     /// Where the listeners after these are.
     pub(crate) more: Vec<SocketAddr>,
+    /// Where the status can be looked at, if `[status]` is there.
+    pub(crate) status: Option<SocketAddr>,
     reloads: Option<mpsc::Sender<Reload>>,
     daemon: JoinHandle<usize>,
 }
@@ -109,10 +111,11 @@ impl Stage {
             panic!("three listeners at least")
         };
         let (address, imap, pop3, more) = (*address, *imap, *pop3, more.to_vec());
+        let status = daemon.status_address();
         let (reload, reloads) = mpsc::channel(1);
         #[allow(clippy::disallowed_methods)] // a test's own task; there is no drain to escape
         let daemon = tokio::spawn(daemon.run(reloads));
-        Self { sandbox, address, imap, pop3, more, reloads: Some(reload), daemon }
+        Self { sandbox, address, imap, pop3, more, status, reloads: Some(reload), daemon }
     }
 
     pub(crate) async fn client(&self) -> Client {

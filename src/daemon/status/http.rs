@@ -171,7 +171,56 @@ fn is_host_of_ours(host: Option<&HeaderValue>, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+
     use super::*;
+    use crate::token::{Courier, CourierError, cache::Tokens};
+
+    fn view(tasks: &TaskTracker) -> Arc<View> {
+        let courier: Courier = Arc::new(|_| {
+            let (what, summary) = ("no way out".to_owned(), "none".to_owned());
+            Box::pin(async { Err(CourierError { what, remedy: None, summary }) })
+        });
+        let stop = CancellationToken::new();
+        let tokens = Tokens::new(courier, None, tasks.clone(), stop.clone());
+        Arc::new(View::new(tokens, stop.clone(), stop, tasks.clone()))
+    }
+
+    /// Those who take the connections and say little are gone after the limit of a head, and who
+    /// waits behind them is answered.
+    #[tokio::test(start_paused = true)]
+    async fn slow_ones_hold_nobody_up_for_long() {
+        let socket = listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_allow, allowed) = watch::channel(vec!["127.0.0.0/8".parse().unwrap()]);
+        let (tasks, shut) = (TaskTracker::new(), CancellationToken::new());
+        let served = serve(socket, view(&tasks), allowed, tasks.clone(), shut.clone());
+        let served = tasks.spawn(served);
+        let mut slow = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+            slow.push(client);
+        }
+        let started = Instant::now();
+        let mut patient = TcpStream::connect(address).await.unwrap();
+        patient.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        patient.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("running\n"), "{answer}");
+        assert!(started.elapsed() >= HEAD_LIMIT && started.elapsed() <= LIMIT);
+        for mut client in slow {
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await; // closed or reset
+            assert!(!answer.starts_with(b"HTTP/1.1 200"));
+        }
+        shut.cancel();
+        served.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 
     #[test]
     fn a_strange_name_of_this_machine_is_none_of_ours() {
