@@ -23,7 +23,7 @@ use crate::{
     config::{Config, Credential, Date, EntraApp, UserPattern},
     mail::Protocol,
     stats::{AppFacts, Stats},
-    token::{Condition, Identity, IdentityState, cache::Tokens, certificate_end},
+    token::{Condition, Identity, IdentityState, TokenError, cache::Tokens, certificate_end},
 };
 
 /// How long who asks whether we are ready waits for Entra: probes themselves wait for a second.
@@ -274,21 +274,20 @@ fn is_in_the_way(state: &IdentityState) -> bool {
 
 fn line(state: &IdentityState) -> String {
     let IdentityState { app, grant, user, left, condition, trouble, .. } = state;
-    let mut line = format!("identity app={app:?} grant={grant}");
-    if let Some(user) = user {
-        line += &format!(" user={user:?}");
-    }
-    line += &format!(" condition={}", condition.word());
-    if let Some(left) = left {
-        line += &format!(" left={}s", left.as_secs());
-    }
-    if let Some(trouble) = trouble {
-        line += &format!(" error={:?}", trouble.to_string());
-        if let Some(remedy) = trouble.remedy() {
-            line += &format!(" remedy={remedy:?}");
-        }
-    }
-    line
+    let user = user.as_ref().map(|user| format!("user={user:?}"));
+    let left = left.map(|left| format!("left={}s", left.as_secs()));
+    let error = trouble.as_ref().map(|trouble| format!("error={:?}", trouble.to_string()));
+    let remedy = trouble.as_ref().and_then(TokenError::remedy);
+    let remedy = remedy.map(|remedy| format!("remedy={remedy:?}"));
+    let parts = [
+        Some(format!("identity app={app:?} grant={grant}")),
+        user,
+        Some(format!("condition={}", condition.word())),
+        left,
+        error,
+        remedy,
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// When this app's credentials end. Reads files.
@@ -310,7 +309,6 @@ fn today() -> Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::TokenError;
 
     #[test]
     fn only_who_has_no_token_and_can_get_none_is_in_the_way() {
