@@ -5,7 +5,10 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout)] // a benchmark may fail, and must print
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use mailwicket::net::{
@@ -53,7 +56,7 @@ async fn carry(through_relay: bool) -> Duration {
             let upstream = TcpStream::connect(target).await.expect("the sink");
             let party = |io: TcpStream| Party { io: Box::new(io) as Io, said: BytesMut::new() };
             let (idle, stop) = (Duration::from_secs(60), CancellationToken::new());
-            relay(party(client), party(upstream), idle, stop, &mut |_| {}).await;
+            relay(party(client), party(upstream), idle, stop, &Arc::default(), &mut |_| {}).await;
         });
         address
     } else {

@@ -19,6 +19,7 @@
 //! | 1 | [`mail`] | the dialogues before login, sans-IO |
 //! | 1 | [`advice`] | replies and codes, their cause and remedy |
 //! | 1 | [`secret`] | how a password is remembered without being kept |
+//! | 1 | [`stats`] | what is counted, and the live sessions |
 //! | 2 | [`config`] | `proxy.toml`, checked |
 //! | 3 | [`token`] | access tokens: asked for, kept, renewed |
 //! | 3 | [`net`] | the way out, TLS, copying bytes, listening |
@@ -51,4 +52,5 @@ pub mod net;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+pub mod stats;
 pub mod token;

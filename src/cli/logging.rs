@@ -2,6 +2,52 @@
 //!
 //! The levels are tracing's; what may be logged is decided where it is logged, and a test runs
 //! whole sessions at TRACE to show that no secret is.
+//!
+//! # Events
+//!
+//! Every line that an operator may wait for has a field `event`, whose names are stable; words and
+//! other fields may change. A test holds this table against the sources.
+//!
+//! | event | level | says |
+//! | --- | --- | --- |
+//! | `ready` | info | every port is bound, clients are served |
+//! | `listening`, `listener_closed` | info | a listener has been opened, or closed by a reload |
+//! | `listener_lost` | error | a refused reload could not open a listener again |
+//! | `status_listening`, `status_closed` | info | the same of the status endpoint |
+//! | `config_warning` | warn | something in `proxy.toml` works and should be looked at |
+//! | `reloaded` | info | a new configuration is in force |
+//! | `reload_refused` | error | it is not; the one before stays |
+//! | `restart_needed` | warn | a table has changed that is read at start only |
+//! | `drain` | info | stopping: no new sessions |
+//! | `drain_cut` | warn | sessions outlived `shutdown_grace` and are cut |
+//! | `stopped` | info | the end |
+//! | `accept_paused` | warn | out of descriptors or memory |
+//! | `max_sessions`, `max_sessions_per_address` | warn | a limit is reached |
+//! | `not_allowed`, `status_not_allowed` | warn | an address is not in an allow list |
+//! | `client_dialogue`, `login_deadline` | warn | a client was cut off before its login |
+//! | `client_tls` | warn | no TLS with a client, or one that speaks in clear where TLS comes first |
+//! | `tls_certificate`, `tls_certificate_made` | info | a listener's certificate was read anew, or made |
+//! | `tls_certificate_end` | warn | it ends soon, or has ended |
+//! | `tls_certificate_refused` | error | a changed one is of no use; the one before stays in force |
+//! | `login` | info | a session was opened at the provider |
+//! | `login_refused` | warn | it was not, and trying again cannot help |
+//! | `login_unavailable` | warn | it was not, and trying again can |
+//! | `login_locked` | debug | a login during a lockout |
+//! | `lockout`, `lockout_end` | warn, info | an account or address is locked, and no longer |
+//! | `mailbox_queue` | info, warn | a login waited for its mailbox; at warn in vain |
+//! | `not_connected` | warn | logged in, and the mailbox cannot be opened |
+//! | `session_end` | info | how a session ended, and what it carried |
+//! | `token` | info | Entra granted a token |
+//! | `token_renewal_refused`, `token_renewal_failed` | warn | one could not be renewed |
+//! | `secret_expires`, `certificate_expires` | warn | a credential of an app ends soon |
+//! | `secret_expired`, `certificate_expired` | error | it has ended |
+//! | `certificate_unusable` | error | an app's certificate or key cannot be used |
+//! | `secret_refused` | warn | one of several client secrets is refused |
+//! | `needs_sign_in` | warn | a person must sign in |
+//! | `signed_in`, `signed_in_again` | info | somebody has |
+//! | `vault_key_made` | info | the vault's key file was made |
+//! | `vault_unreadable`, `vault_unwritable` | error | the vault cannot be used |
+//! | `bug` | error | a task panicked; the others go on |
 
 use std::{
     io::{self, IsTerminal},

@@ -25,7 +25,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) log: Log,
-    pub(super) status: Option<Spanned<IgnoredAny>>,
+    pub(super) status: Option<Spanned<Status>>,
     pub(super) vault: Option<Spanned<Vault>>,
 }
 
@@ -155,6 +155,14 @@ pub(super) struct Outbound {
     pub(super) ca_file: Option<Spanned<PathBuf>>,
 }
 
+/// `[status]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Status {
+    pub(super) bind: Option<Spanned<String>>,
+    pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
 /// `[vault]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,7 +184,9 @@ pub(super) struct Limits {
     pub(super) shutdown_grace: Option<Spanned<String>>,
     pub(super) lockout_after: Option<Spanned<usize>>,
     pub(super) lockout_time: Option<Spanned<String>>,
-    pub(super) smtp_sessions_per_mailbox: Option<Spanned<IgnoredAny>>,
+    pub(super) max_sessions_per_account: Option<Spanned<usize>>,
+    pub(super) smtp_sessions_per_mailbox: Option<Spanned<usize>>,
+    pub(super) queue_timeout: Option<Spanned<String>>,
 }
 
 /// `[log]`

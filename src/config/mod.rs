@@ -8,16 +8,17 @@ mod app;
 mod check;
 mod file;
 mod form;
+mod limits;
 mod outbound;
 mod problem;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -25,6 +26,7 @@ use secrecy::SecretString;
 
 pub use self::{
     app::{Audience, CertificateFiles, Credential, Date, EntraApp, Expiry, Grant, IdentitySource},
+    limits::Limits,
     outbound::{NoProxy, Outbound, Proxy, ProxyCredentials},
     problem::ConfigError,
 };
@@ -90,6 +92,8 @@ pub struct Config {
     pub log: Log,
     /// The `[vault]` table; `None` where the file has none, and then tokens live in memory only.
     pub vault: Option<VaultFiles>,
+    /// The `[status]` table; `None` where the file has none, and then nobody can look.
+    pub status: Option<Status>,
     /// What works and should still be looked at.
     pub warnings: Vec<String>,
 }
@@ -173,6 +177,15 @@ pub struct TlsFiles {
     pub self_signed: bool,
 }
 
+/// Where operators look: `[status]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Who may look. Never empty: loopback where the file names nobody.
+    pub allow: Vec<IpNet>,
+}
+
 /// The account of a listener that asks for no login.
 #[derive(Clone, Debug)]
 pub struct Pinned {
@@ -250,6 +263,17 @@ impl UserPattern {
     }
 }
 
+/// As it is written in the file.
+impl fmt::Display for UserPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
 /// Whose mailbox XOAUTH2 names, per protocol; `None` means the user's own.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mailbox {
@@ -295,62 +319,6 @@ pub enum VaultKey {
     File(PathBuf),
     /// 32 octets in base64, from the environment or a systemd credential.
     Value(SecretString),
-}
-
-/// The `[limits]` table.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Sessions at one time.
-    pub max_sessions: usize,
-    /// Sessions at one time from one address.
-    pub max_sessions_per_address: usize,
-    /// From accept to the answer to the login.
-    pub login_timeout: Duration,
-    /// Silence of both sides after which a relayed SMTP session ends.
-    pub smtp_idle_timeout: Duration,
-    /// The same for IMAP.
-    pub imap_idle_timeout: Duration,
-    /// The same for POP3.
-    pub pop3_idle_timeout: Duration,
-    /// Failed logins of one account within ten minutes after which it is locked; an address, when
-    /// three times as many have come from it. At least 1.
-    pub lockout_after: u32,
-    /// How long a lockout lasts.
-    pub lockout_time: Duration,
-    /// How long relayed sessions may run on after SIGTERM.
-    pub shutdown_grace: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_sessions: 1000,
-            max_sessions_per_address: 500,
-            login_timeout: Duration::from_secs(60),
-            // RFC 5321 section 4.5.3.2: 5 minutes between commands, but 10 for the reply to the
-            // final dot, when both sides are silent.
-            smtp_idle_timeout: Duration::from_secs(600),
-            // RFC 3501 section 5.4: at least 30 minutes; RFC 2177: a client in IDLE speaks up every
-            // 29.
-            imap_idle_timeout: Duration::from_secs(35 * 60),
-            // RFC 1939 section 3: at least 10 minutes.
-            pop3_idle_timeout: Duration::from_secs(10 * 60),
-            lockout_after: 10,
-            lockout_time: Duration::from_secs(5 * 60),
-            shutdown_grace: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Limits {
-    /// Silence of both sides after which a relayed session of this protocol ends.
-    pub fn idle_timeout(&self, protocol: Protocol) -> Duration {
-        match protocol {
-            Protocol::Smtp => self.smtp_idle_timeout,
-            Protocol::Imap => self.imap_idle_timeout,
-            Protocol::Pop3 => self.pop3_idle_timeout,
-        }
-    }
 }
 
 /// The `[log]` table.

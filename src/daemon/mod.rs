@@ -10,6 +10,7 @@
 
 mod admission;
 mod door;
+mod status;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -46,6 +47,7 @@ use crate::{
 use self::{
     admission::{Addresses, Permits},
     door::{Door, Hall, Inside},
+    status::{DoorSeen, Endpoint, Status, View},
     upkeep::{Almanac, Rooted},
 };
 
@@ -85,6 +87,7 @@ pub struct Reload {
 /// Bound listeners, ready to run.
 pub struct Daemon {
     doors: Vec<Door>,
+    endpoint: Option<Endpoint>,
     house: Arc<House>,
     tokens: Tokens,
     config: Config,
@@ -108,10 +111,11 @@ impl Daemon {
         let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
         let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
+        let endpoint = config.status.as_ref().map(Endpoint::open).transpose()?;
         let house =
             House::new(config, tokens.clone(), dialer, terminators, draining.clone(), cut.clone());
         let (house, config) = (Arc::new(house), config.clone());
-        Ok(Self { doors, house, tokens, config, background, draining, cut })
+        Ok(Self { doors, endpoint, house, tokens, config, background, draining, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
@@ -122,12 +126,21 @@ impl Daemon {
         self.doors.iter().map(Door::address).collect()
     }
 
+    /// Where the status can be looked at, if anywhere.
+    pub fn status_address(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().and_then(|endpoint| endpoint.address().ok())
+    }
+
     /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
     /// be cut.
     pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
-        let Self { doors, house, tokens, config, background, draining, cut } = self;
+        let Self { doors, endpoint, house, tokens, config, background, draining, cut } = self;
         upkeep::attend(&tokens, &config);
         let almanac = Almanac::begin(config.apps(), &background, cut.clone());
+        let view = View::new(tokens.clone(), draining.clone(), cut.clone(), background.clone());
+        view.show(&config).await;
+        let status = Status::new(view, endpoint, &background);
+        status.warm_up();
         let (rooted, limits) = (Rooted::of(&config), config.limits);
         let hall = Arc::new(Hall {
             permits: Permits::new(limits.max_sessions),
@@ -137,13 +150,26 @@ impl Daemon {
             draining,
         });
         let (accepting, loops) = (Vec::new(), TaskTracker::new());
-        let mut running =
-            Running { hall, house, tokens, limits, almanac, rooted, background, loops, accepting };
+        let mut running = Running {
+            hall,
+            house,
+            tokens,
+            limits,
+            almanac,
+            rooted,
+            status,
+            background,
+            loops,
+            accepting,
+        };
         for door in doors {
             running.let_in(door);
         }
+        running.show_doors();
         while let Some(Reload { config, outcome }) = reloads.recv().await {
-            let _ = outcome.send(running.reload(&config).await); // who asked may have gone
+            let taken = running.reload(&config).await;
+            running.show_doors();
+            let _ = outcome.send(taken); // who asked may have gone
         }
         running.drain(&cut).await
     }
@@ -157,6 +183,7 @@ struct Running {
     limits: Limits,
     almanac: Almanac,
     rooted: Rooted,
+    status: Status,
     background: TaskTracker,
     /// The accept loops.
     loops: TaskTracker,
@@ -166,6 +193,8 @@ struct Running {
 /// A door whose loop runs.
 struct Accepting {
     inside: watch::Sender<Inside>,
+    /// Where it is bound; port 0 has become a real one.
+    address: SocketAddr,
     shut: CancellationToken,
     ended: JoinHandle<()>,
 }
@@ -184,15 +213,30 @@ impl Running {
     fn let_in(&mut self, door: Door) {
         let (house, listener) = (Arc::clone(&self.house), Arc::clone(door.listener()));
         let (inside, sees) = watch::channel(Inside { house, listener });
-        let shut = CancellationToken::new();
+        let (shut, address) = (CancellationToken::new(), door.address());
+        let address = address.unwrap_or(inside.borrow().listener.bind);
         let ended = self.loops.spawn(door.accept(Arc::clone(&self.hall), sees, shut.clone()));
-        self.accepting.push(Accepting { inside, shut, ended });
+        self.accepting.push(Accepting { inside, address, shut, ended });
+    }
+
+    fn show_doors(&self) {
+        let doors = self.accepting.iter().map(|accepting| {
+            let listener = Arc::clone(&accepting.inside.borrow().listener);
+            DoorSeen {
+                protocol: listener.protocol,
+                address: accepting.address,
+                upstream: format!("{}:{}", listener.upstream.host, listener.upstream.port),
+                accepts: accepting.ended.abort_handle(),
+            }
+        });
+        self.status.view().show_doors(doors.collect());
     }
 
     /// All that can fail comes first; a failure leaves everything as it was.
     async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
         let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
+        let status = self.status.prepare(config.status.as_ref())?;
         let Change { staying, coming, leaving } = self.compare(&config.listeners);
         let doors = self.open_beside(&coming, &leaving).await?;
 
@@ -225,6 +269,9 @@ impl Running {
         for door in doors {
             self.let_in(door);
         }
+        self.status.view().show(config).await;
+        self.status.change(status);
+        self.status.warm_up();
         Ok(())
     }
 
@@ -315,14 +362,18 @@ impl Running {
         if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
             error!(sessions = sessions.len(), "sessions did not end when cut");
         }
+        self.status.close().await;
         info!(event = "stopped", cut = left, "stopped");
         left
     }
 }
 
 fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {
-    let address = listener.bind;
-    Door::open(listener).map_err(|error| StartError::Bind { address, error })
+    Door::open(listener).map_err(|error| bind_error(listener.bind, error))
+}
+
+fn bind_error(address: SocketAddr, error: io::Error) -> StartError {
+    StartError::Bind { address, error }
 }
 
 fn bind_remedy(error: &io::Error) -> &'static str {

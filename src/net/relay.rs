@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Io, prefixed::prefixed};
+use crate::stats::Carried;
 
 /// Octets of buffer for each direction of a session: one TLS record.
 const BUFFER: usize = 16 * 1024;
@@ -83,15 +84,17 @@ pub struct Party {
 /// Hears what the upstream says, as it is copied.
 pub type Listen<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
 
-/// Relays until both sides are done, `idle` of silence, or `stop`.
+/// Relays until both sides are done, `idle` of silence, or `stop`. What it has carried so far can be
+/// read in `carried` meanwhile.
 pub async fn relay(
     client: Party,
     upstream: Party,
     idle: Duration,
     stop: CancellationToken,
+    carried: &Arc<Carried>,
     listen: Listen<'_>,
 ) -> Relayed {
-    let meter = Arc::new(Meter::new());
+    let meter = Arc::new(Meter::new(carried));
     let mut client = Metered::new(client, &meter, Side::Client, None);
     let mut upstream = Metered::new(upstream, &meter, Side::Upstream, Some(listen));
     let end = tokio::select! {
@@ -103,7 +106,8 @@ pub async fn relay(
         end = meter.silence(idle) => end,
         () = stop.cancelled() => End::Shutdown,
     };
-    Relayed { up: meter.up.load(Ordering::Relaxed), down: meter.down.load(Ordering::Relaxed), end }
+    let (up, down) = carried.both();
+    Relayed { up, down, end }
 }
 
 /// A peer that resets, or is gone when written to, has hung up; that is no fault on the way.
@@ -119,8 +123,7 @@ fn is_hang_up(error: &io::Error) -> bool {
 
 /// What both sides count into.
 struct Meter {
-    up: AtomicU64,
-    down: AtomicU64,
+    carried: Arc<Carried>,
     client_done: AtomicBool,
     upstream_done: AtomicBool,
     last: Mutex<Instant>,
@@ -133,10 +136,9 @@ enum Side {
 }
 
 impl Meter {
-    fn new() -> Self {
+    fn new(carried: &Arc<Carried>) -> Self {
         Self {
-            up: AtomicU64::new(0),
-            down: AtomicU64::new(0),
+            carried: Arc::clone(carried),
             client_done: AtomicBool::new(false),
             upstream_done: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
@@ -145,8 +147,8 @@ impl Meter {
 
     fn wrote(&self, to: Side, octets: usize) {
         let counter = match to {
-            Side::Client => &self.down,
-            Side::Upstream => &self.up,
+            Side::Client => &self.carried.down,
+            Side::Upstream => &self.carried.up,
         };
         counter.fetch_add(octets as u64, Ordering::Relaxed);
         self.stir();
@@ -272,7 +274,7 @@ mod tests {
 
     async fn start(client: Io, upstream: Io) -> Relayed {
         let stop = CancellationToken::new();
-        relay(silent(client), silent(upstream), IDLE, stop, &mut |_| {}).await
+        relay(silent(client), silent(upstream), IDLE, stop, &Arc::default(), &mut |_| {}).await
     }
 
     fn silent(io: Io) -> Party {
@@ -285,11 +287,13 @@ mod tests {
         let (up, down) = (vec![b'u'; 100_000], vec![b'd'; 100_000]);
         let mut heard = Vec::new();
         let mut listen = |octets: &[u8]| heard.extend_from_slice(octets);
+        let carried = Arc::default();
         let relayed = relay(
             Party { io: near_client, said: BytesMut::from(up.as_slice()) },
             Party { io: near_upstream, said: BytesMut::from(down.as_slice()) },
             IDLE,
             CancellationToken::new(),
+            &carried,
             &mut listen,
         );
         let far_client = async {
@@ -353,7 +357,9 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let mut listen = |_: &[u8]| {};
-        let relayed = relay(silent(near_client), silent(near_upstream), IDLE, stop, &mut listen);
+        let (client, upstream) = (silent(near_client), silent(near_upstream));
+        let carried = Arc::default();
+        let relayed = relay(client, upstream, IDLE, stop, &carried, &mut listen);
         assert!(matches!(relayed.await.end, End::Shutdown));
     }
 

@@ -57,9 +57,24 @@ impl Ending {
         }
     }
 
+    /// The same, of a closed set, for the count of sessions.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Dialogue(Ended::Quit) => "quit_before_login",
+            Self::Dialogue(Ended::TooManyRefusals) => "too_many_refusals",
+            Self::Dialogue(_) => "bad_dialogue",
+            Self::Closed => "left_before_login",
+            Self::Broken(_) => "broken_before_login",
+            Self::NotTls => "clear_before_tls",
+            Self::Handshake(_) => "tls_handshake",
+            Self::Deadline(_) => "login_deadline",
+            Self::Draining => "shutdown_before_login",
+        }
+    }
+
     /// Says cause and remedy where the operator can do something about it.
     pub(super) fn log(&self, progress: &Progress) {
-        let Noted { phase, account } = progress.noted();
+        let Noted { phase, account, .. } = progress.noted();
         match self {
             Self::Deadline(limit) => warn!(
                 event = "login_deadline",
@@ -126,6 +141,10 @@ fn deadline_remedy(phase: &str) -> &'static str {
         }
         "gate" => {
             "many failed logins from this address are being slowed down: mend the client that fails"
+        }
+        "queue" => {
+            "all sessions of the mailbox were taken: close idle ones in the programs that send \
+             from it, or lower limits.queue_timeout"
         }
         _ => "run `mailwicket check` to see which hop is slow, or raise limits.login_timeout",
     }

@@ -43,16 +43,29 @@ impl Hearing {
         }
     }
 
-    /// How the session ended, for the log.
-    pub(super) fn ended(&self, end: &End) -> String {
+    /// How the session ended: of a closed set, for the count of sessions, and in words for the log.
+    pub(super) fn ended(&self, end: &End) -> (&'static str, String) {
         match self.observer.as_ref().and_then(Observer::goodbye) {
-            Some(Goodbye::TokenExpired) => {
+            Some(Goodbye::TokenExpired) => (
+                "token_expired",
                 "access token expired, as it does after an hour or so; the client logs in again"
-                    .to_owned()
+                    .to_owned(),
+            ),
+            Some(Goodbye::Idle) => ("idle_by_server", "idle, ended by the server".to_owned()),
+            Some(Goodbye::AfterError) => {
+                ("error_by_server", "ended by the server after an error".to_owned())
             }
-            Some(Goodbye::Idle) => "idle, ended by the server".to_owned(),
-            Some(Goodbye::AfterError) => "ended by the server after an error".to_owned(),
-            None => end.to_string(),
+            None => (label(end), end.to_string()),
         }
+    }
+}
+
+fn label(end: &End) -> &'static str {
+    match end {
+        End::HungUp => "hung_up",
+        End::Idle => "idle",
+        End::Lingered => "half_closed",
+        End::Shutdown => "cut_at_shutdown",
+        End::Failed(_) => "broken",
     }
 }

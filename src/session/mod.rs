@@ -12,10 +12,12 @@ mod front;
 mod gate;
 mod hearing;
 mod person;
+mod places;
 pub mod probe;
 mod progress;
 mod pump;
 pub mod sign_in;
+mod turnstile;
 mod upstream;
 mod visit;
 
@@ -30,14 +32,15 @@ use self::{
     front::Front,
     gate::Gate,
     hearing::Hearing,
+    places::Places,
     progress::{Noted, Progress},
-    upstream::Learned,
+    upstream::{Learned, Open},
     visit::{LoggedIn, Visit},
 };
 use crate::{
     config::{Config, Limits, Listener, LocalTls},
     mail::{
-        Refusal,
+        Refusal, RefusalKind,
         server::{Asks, ServerRole, Tls},
     },
     net::{
@@ -47,6 +50,7 @@ use crate::{
         relay::{Party, Relayed, relay},
         server_tls::Terminators,
     },
+    stats::Stats,
     token::{Courier, CourierError, Letter, Way, cache::Tokens},
 };
 
@@ -57,7 +61,9 @@ pub struct House {
     dialer: Arc<Dialer>,
     terminators: Terminators,
     learned: Arc<Learned>,
+    places: Places,
     limits: Limits,
+    stats: Arc<Stats>,
     draining: CancellationToken,
     cut: CancellationToken,
 }
@@ -73,28 +79,36 @@ impl House {
         draining: CancellationToken,
         cut: CancellationToken,
     ) -> Self {
+        let stats = Arc::clone(tokens.stats());
+        let gate = Gate::new(config.accounts.clone(), &config.limits, draining.clone());
         Self {
-            gate: Gate::new(config.accounts.clone(), &config.limits, draining.clone()),
+            gate: gate.count_in(&stats),
             tokens,
             dialer,
             terminators,
             learned: Arc::default(),
+            places: Places::new(&config.limits, Arc::clone(&stats)),
             limits: config.limits.clone(),
+            stats,
             draining,
             cut,
         }
     }
 
-    /// The house that a new configuration describes. What was learnt stays.
+    /// The house that a new configuration describes. What was learnt stays, and so do the places
+    /// that sessions hold.
     #[must_use]
     pub fn renewed(&self, config: &Config, dialer: Arc<Dialer>, terminators: Terminators) -> Self {
+        let (accounts, draining) = (config.accounts.clone(), self.draining.clone());
         Self {
-            gate: self.gate.renewed(config.accounts.clone(), &config.limits, self.draining.clone()),
+            gate: self.gate.renewed(accounts, &config.limits, draining).count_in(&self.stats),
             tokens: self.tokens.clone(),
             dialer,
             terminators,
             learned: Arc::clone(&self.learned),
+            places: self.places.renewed(&config.limits),
             limits: config.limits.clone(),
+            stats: Arc::clone(&self.stats),
             draining: self.draining.clone(),
             cut: self.cut.clone(),
         }
@@ -103,6 +117,8 @@ impl House {
     /// Turns a client away at the door, in its protocol's words, or without any where they would
     /// need TLS first.
     pub async fn turn_away(&self, listener: &Listener, io: Io, refusal: &Refusal) {
+        let why = if refusal.kind == RefusalKind::Busy { "address_full" } else { "not_allowed" };
+        self.stats.turned_away(listener.protocol.name(), why);
         let mut front = self.front(listener, io);
         if front.hears_clear_words().await {
             front.farewell(refusal).await;
@@ -112,29 +128,33 @@ impl House {
     /// Serves one client until it has gone. Runs inside the session's span.
     pub async fn serve(&self, listener: &Listener, io: Io, peer: SocketAddr) {
         let started = Instant::now();
-        let progress = Progress::new();
-        let (relayed, ended) = self.straight_line(listener, io, peer, &progress).await;
-        let Noted { phase, account } = progress.noted();
+        let running = self.stats.begin(listener.protocol.name(), peer);
+        let progress = Progress::of(running.session());
+        let (end, ended) = self.straight_line(listener, io, peer, &progress).await;
+        running.end(end);
+        let Noted { phase, account, .. } = progress.noted();
+        let (up, down) = progress.carried().both();
         info!(
             event = "session_end",
             client = %peer,
             account,
             phase,
-            bytes_up = relayed.0,
-            bytes_down = relayed.1,
+            bytes_up = up,
+            bytes_down = down,
             seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             ended,
             "session ended",
         );
     }
 
+    /// Returns how it ended: of a closed set, and in words.
     async fn straight_line(
         &self,
         listener: &Listener,
         io: Io,
         peer: SocketAddr,
         progress: &Progress,
-    ) -> ((u64, u64), String) {
+    ) -> (&'static str, String) {
         let mut front = self.front(listener, io);
         let visit = Visit { house: self, listener, peer, progress };
         let logged_in = tokio::select! {
@@ -144,7 +164,7 @@ impl House {
             }
             () = self.draining.cancelled() => Err(Ending::Draining),
         };
-        let LoggedIn { open, is_app_only } = match logged_in {
+        let LoggedIn { open: Open { io, leftover, held, .. }, is_app_only } = match logged_in {
             Ok(logged_in) => logged_in,
             Err(ending) => {
                 match ending.refusal() {
@@ -152,21 +172,23 @@ impl House {
                     None => front.close().await,
                 }
                 ending.log(progress);
-                return ((0, 0), ending.to_string());
+                return (ending.label(), ending.to_string());
             }
         };
         if let Err(error) = front.tell(Ok(())).await {
-            return ((0, 0), format!("client gone at its login: {error}"));
+            return ("broken_before_login", format!("client gone at its login: {error}"));
         }
         progress.enter("relay");
         let idle = self.limits.idle_timeout(listener.protocol);
         let client = Party { io: front.io, said: front.input };
-        let upstream = Party { io: open.io, said: open.leftover };
+        let upstream = Party { io, said: leftover };
         let mut hearing = Hearing::of(listener.protocol, is_app_only);
         let mut listen = |octets: &[u8]| hearing.hear(octets);
-        let Relayed { up, down, end } =
-            relay(client, upstream, idle, self.cut.clone(), &mut listen).await;
-        ((up, down), hearing.ended(&end))
+        let carried = progress.carried();
+        let Relayed { end, .. } =
+            relay(client, upstream, idle, self.cut.clone(), carried, &mut listen).await;
+        drop(held); // the connection to the provider is closed by now
+        hearing.ended(&end)
     }
 
     fn front(&self, listener: &Listener, io: Io) -> Front {

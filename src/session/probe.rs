@@ -122,8 +122,8 @@ impl House {
                 pass: Pass::Ours { identity: &identity, password: None },
                 mailbox,
             };
-            let open =
-                upstream::open(&self.tokens, &self.dialer, &self.learned, &request, &progress);
+            let House { tokens, dialer, learned, places, .. } = self;
+            let open = upstream::open(tokens, dialer, learned, places, &request, &progress);
             let mut open = open.await?;
             progress.enter("first command");
             let looked = look_in(listener.protocol, &mut open).await;

@@ -3,38 +3,42 @@
 //! A deadline or a drain drops the login in the middle; the log must still say in which phase it
 //! was and for whom. Must never know what the phases do.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// The phase and the account of one session.
-pub(super) struct Progress(Mutex<Noted>);
+pub(super) use crate::stats::Noted;
+use crate::stats::{Carried, Session};
 
-/// A copy of what was noted last.
-#[derive(Clone)]
-pub(super) struct Noted {
-    /// `tls`, `login`, `gate`, `token`, `dial`, `auth` or `relay`.
-    pub(super) phase: &'static str,
-    /// The user name of the last login; `-` before the first.
-    pub(super) account: String,
-}
+/// The phase and the account of one session, which may be listed among the live ones.
+pub(super) struct Progress(Arc<Session>);
 
 impl Progress {
+    /// Of a session that nobody looks at.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Noted { phase: "login", account: "-".to_owned() }))
+        Self(Arc::new(Session::alone("-", None)))
+    }
+
+    pub(super) fn of(session: &Arc<Session>) -> Self {
+        Self(Arc::clone(session))
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.0
     }
 
     pub(super) fn enter(&self, phase: &'static str) {
-        self.lock().phase = phase;
+        self.0.enter(phase);
     }
 
-    pub(super) fn account(&self, user: &str) {
-        user.clone_into(&mut self.lock().account);
+    /// Somebody logs in as `user`, whom this account covers.
+    pub(super) fn account(&self, user: &str, label: &str) {
+        self.0.account(user, label);
     }
 
     pub(super) fn noted(&self) -> Noted {
-        self.lock().clone()
+        self.0.noted()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // plain data: valid at any moment
+    pub(super) fn carried(&self) -> &Arc<Carried> {
+        &self.0.carried
     }
 }

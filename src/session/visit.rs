@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{Account, Listener},
     mail::{Credentials, Login, Refusal, RefusalKind},
+    stats::Outcome,
     token::{Identity, TokenError},
 };
 
@@ -71,13 +72,13 @@ impl Visit<'_> {
         client_name: Option<&str>,
     ) -> Result<LoggedIn, Refusal> {
         let (gate, from) = (&self.house.gate, self.peer.ip());
-        self.progress.account(typed);
-        self.progress.enter("gate");
         let person = Person::of(typed, gate);
+        self.arrives(typed, &person.user);
+        self.progress.enter("gate");
         let account = match gate.admit(&person.user, password, from).await {
             Ok(account) => account,
             Err(shut) => {
-                log_shut(typed, shut);
+                self.log_shut(typed, shut);
                 match shut {
                     Shut::Locked => gate.pause().await,
                     _ => gate.slow_down(from).await,
@@ -116,7 +117,7 @@ impl Visit<'_> {
         token: &SecretString,
         client_name: Option<&str>,
     ) -> Result<LoggedIn, Refusal> {
-        self.progress.account(user);
+        self.arrives(user, user);
         let opened = self.open(user, "token", Pass::Theirs(token), user, client_name).await;
         if opened.as_ref().is_err_and(OpenError::is_refusal) {
             self.progress.enter("gate");
@@ -131,9 +132,9 @@ impl Visit<'_> {
             return Err(Refusal::new(RefusalKind::Unavailable, "Log in first"));
         };
         let (user, account) = (&pinned.user, &pinned.account);
-        self.progress.account(user);
+        self.arrives(user, user);
         if !is_usable_from(account, self.peer.ip()) {
-            log_shut(user, Shut::NotFromHere);
+            self.log_shut(user, Shut::NotFromHere);
             let words = "Your address may not use this account";
             return Err(Refusal::new(RefusalKind::Credentials, words));
         }
@@ -154,6 +155,7 @@ impl Visit<'_> {
         person.mailbox(account, self.listener.protocol, &self.house.gate).map_err(|not_theirs| {
             let (cause, remedy) = not_theirs_words(not_theirs);
             warn!(event = "login_refused", account = typed, cause, remedy, "login refused");
+            self.failed(Outcome::Refused, "not_their_mailbox", cause);
             Refusal::new(RefusalKind::Mailbox, "This user may not open that mailbox")
         })
     }
@@ -167,18 +169,26 @@ impl Visit<'_> {
         mailbox: &str,
         client_name: Option<&str>,
     ) -> Result<Open, OpenError> {
-        let House { tokens, dialer, learned, .. } = self.house;
+        let House { tokens, dialer, learned, places, .. } = self.house;
         let Listener { protocol, upstream, .. } = self.listener;
         let request = Request { protocol: *protocol, upstream, client_name, pass, mailbox };
         let by_app = request.pass.is_app_only();
-        let opened = upstream::open(tokens, dialer, learned, &request, self.progress).await;
+        let opened = upstream::open(tokens, dialer, learned, places, &request, self.progress).await;
         match &opened {
-            Ok(_) => {
+            Ok(open) => {
+                let (stats, session) = (&self.house.stats, self.progress.session());
+                stats.login(session, Outcome::Accepted, "ok", "");
+                stats.opened(protocol.name(), open.took.way, open.took.login);
                 let upstream = &upstream.host;
                 info!(event = "login", account, by, mailbox, upstream, "logged in");
             }
             Err(error) => {
-                let event = if error.is_refusal() { "login_refused" } else { "login_unavailable" };
+                let (event, outcome) = if error.is_refusal() {
+                    ("login_refused", Outcome::Refused)
+                } else {
+                    ("login_unavailable", Outcome::Unavailable)
+                };
+                self.failed(outcome, error.reason(), &error.to_string());
                 warn!(
                     event,
                     account,
@@ -193,6 +203,31 @@ impl Visit<'_> {
             }
         }
         opened
+    }
+
+    /// Somebody logs in as `user`, having typed this.
+    fn arrives(&self, typed: &str, user: &str) {
+        let account = self.house.gate.account_for(&user.to_ascii_lowercase());
+        let label = account.map_or_else(|| "-".to_owned(), |account| account.user.to_string());
+        self.progress.account(typed, &label);
+    }
+
+    fn failed(&self, outcome: Outcome, reason: &'static str, words: &str) {
+        self.house.stats.login(self.progress.session(), outcome, reason, words);
+    }
+
+    /// The client hears the same for most; the log does not.
+    fn log_shut(&self, account: &str, shut: Shut) {
+        let (cause, remedy) = gate_words(shut);
+        let locked = shut == Shut::Locked;
+        let outcome = if locked { Outcome::Unavailable } else { Outcome::Refused };
+        self.failed(outcome, shut.reason(), cause);
+        if locked {
+            // The lockout itself has been logged; its many refusals would drown the rest.
+            debug!(event = "login_locked", account, cause, remedy, "login refused unseen");
+            return;
+        }
+        warn!(event = "login_refused", account, cause, remedy, "login refused");
     }
 }
 
@@ -216,17 +251,6 @@ fn refused_here(shut: Shut) -> Refusal {
             Refusal::new(RefusalKind::Credentials, "User name or password not accepted")
         }
     }
-}
-
-/// The client hears the same for most; the log does not.
-fn log_shut(account: &str, shut: Shut) {
-    let (cause, remedy) = gate_words(shut);
-    if shut == Shut::Locked {
-        // The lockout itself has been logged; its many refusals would drown the rest.
-        debug!(event = "login_locked", account, cause, remedy, "login refused unseen");
-        return;
-    }
-    warn!(event = "login_refused", account, cause, remedy, "login refused");
 }
 
 /// Cause and remedy, for the log.

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     config::{EntraApp, Grant},
     secret::Fingerprints,
+    stats::Stats,
 };
 
 /// Beyond this many slots, those that hold nothing are swept: with `"*"` as user, anybody who
@@ -44,6 +45,7 @@ pub(super) struct Inner {
     pub(super) shelf: Shelf,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    pub(super) stats: Arc<Stats>,
 }
 
 /// Says whether an account lets this user have this app's tokens.
@@ -76,7 +78,13 @@ impl Tokens {
     ) -> Self {
         let (slots, read, prints) = (DashMap::new(), RwLock::default(), Fingerprints::new());
         let (errands, shelf) = (Errands::new(courier), Shelf::new(vault, tasks.clone()));
-        Self(Arc::new(Inner { slots, read, prints, clock, errands, shelf, tasks, stop }))
+        let stats = Arc::default();
+        Self(Arc::new(Inner { slots, read, prints, clock, errands, shelf, tasks, stop, stats }))
+    }
+
+    /// Where requests to Entra are counted; whoever uses the tokens may count there as well.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.0.stats
     }
 
     /// A living token. `password` is what the client typed; it is needed, and judged, where the

@@ -87,6 +87,8 @@ pub struct IdentityState {
     pub user: Option<String>,
     /// How long the present token may still be used; `None` if there is none.
     pub left: Option<Duration>,
+    /// How long ago Entra granted it.
+    pub age: Option<Duration>,
     /// In a word.
     pub condition: Condition,
     /// Why the last attempt brought no token; `None` after one that did.
@@ -94,7 +96,7 @@ pub struct IdentityState {
 }
 
 /// An identity's state in a word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Condition {
     /// There is a token, and nothing is wrong.
     Fresh,
@@ -106,6 +108,19 @@ pub enum Condition {
     Refused,
     /// Entra could not be asked; a token that still lives is served meanwhile.
     Failing,
+}
+
+impl Condition {
+    /// The word, as status and metrics write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Idle => "idle",
+            Self::NeedsSignIn => "needs_sign_in",
+            Self::Refused => "refused",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// An access token. `Debug` shows no part of it.

@@ -56,6 +56,7 @@ impl Tokens {
         answer: Result<Answer, TokenError>,
         turn: OwnedMutexGuard<()>,
     ) -> Settled {
+        self.0.stats.token_request(&app.name, outcome(&answer));
         let (tokens, slot) = (self.clone(), Arc::clone(slot));
         let work = self.0.tasks.spawn(async move {
             let outcome = tokens.write_down(&slot, &app, by, answer).await;
@@ -167,6 +168,16 @@ impl Tokens {
             self.0.shelf.keep(&slot.name, Kept::default()).await;
         }
         Some(outcome)
+    }
+}
+
+/// What came of a request, of a closed set.
+fn outcome(answer: &Result<Answer, TokenError>) -> &'static str {
+    match answer {
+        Ok(Answer::Granted(_)) => "granted",
+        Ok(Answer::Refused { .. }) => "refused",
+        Ok(Answer::Transient { .. }) => "unavailable",
+        Err(_) => "unreachable",
     }
 }
 

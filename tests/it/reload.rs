@@ -24,7 +24,8 @@ async fn is_closed(address: SocketAddr) -> bool {
 async fn listeners_come_and_go_and_the_sessions_go_on() {
     let (kept, gone, new) = (free().await, free().await, free().await);
     let sandbox = Stage::sandbox().await;
-    let with = |listeners: &str| parse(&text(&sandbox, "", listeners));
+    let limits = "[limits]\nsmtp_sessions_per_mailbox = 10\n";
+    let with = |listeners: &str| parse(&text(&sandbox, "", &format!("{listeners}{limits}")));
     let before = with(&(listener("smtp", kept) + &listener("smtp", gone)));
     let after = with(&(listener("smtp", kept) + &listener("smtp", new)));
     let stage = Stage::run(sandbox, &before);

@@ -42,6 +42,10 @@ pub(crate) struct Stage {
     pub(crate) imap: SocketAddr,
     /// Where POP3 is spoken.
     pub(crate) pop3: SocketAddr,
+    /// Where the listeners after these are.
+    pub(crate) more: Vec<SocketAddr>,
+    /// Where the status can be looked at, if `[status]` is there.
+    pub(crate) status: Option<SocketAddr>,
     reloads: Option<mpsc::Sender<Reload>>,
     daemon: JoinHandle<usize>,
 }
@@ -102,13 +106,16 @@ impl Stage {
 
     pub(crate) fn run(sandbox: Sandbox, config: &Config) -> Self {
         let daemon = Daemon::bind(config).expect("the daemon binds");
-        let [address, imap, pop3, ..] = daemon.addresses().expect("bound")[..] else {
+        let addresses = daemon.addresses().expect("bound");
+        let [address, imap, pop3, more @ ..] = &addresses[..] else {
             panic!("three listeners at least")
         };
+        let (address, imap, pop3, more) = (*address, *imap, *pop3, more.to_vec());
+        let status = daemon.status_address();
         let (reload, reloads) = mpsc::channel(1);
         #[allow(clippy::disallowed_methods)] // a test's own task; there is no drain to escape
         let daemon = tokio::spawn(daemon.run(reloads));
-        Self { sandbox, address, imap, pop3, reloads: Some(reload), daemon }
+        Self { sandbox, address, imap, pop3, more, status, reloads: Some(reload), daemon }
     }
 
     pub(crate) async fn client(&self) -> Client {

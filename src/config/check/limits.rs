@@ -11,9 +11,14 @@ use super::{
 
 impl Checker<'_> {
     pub(super) fn limits(&mut self, given: &file::Limits) -> Limits {
-        self.not_yet(given.smtp_sessions_per_mailbox.as_ref(), "limits.smtp_sessions_per_mailbox");
         let usual = Limits::default();
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
+        let login_timeout = self.duration(
+            given.login_timeout.as_ref(),
+            "limits.login_timeout",
+            usual.login_timeout,
+            second..=day,
+        );
         Limits {
             max_sessions: self.count(
                 given.max_sessions.as_ref(),
@@ -25,12 +30,12 @@ impl Checker<'_> {
                 "limits.max_sessions_per_address",
                 usual.max_sessions_per_address,
             ),
-            login_timeout: self.duration(
-                given.login_timeout.as_ref(),
-                "limits.login_timeout",
-                usual.login_timeout,
-                second..=day,
-            ),
+            max_sessions_per_account: given.max_sessions_per_account.as_ref().map(|given| {
+                self.count(Some(given), "limits.max_sessions_per_account", usize::MAX)
+            }),
+            smtp_sessions_per_mailbox: self.per_mailbox(given.smtp_sessions_per_mailbox.as_ref()),
+            queue_timeout: self.queue(given.queue_timeout.as_ref(), login_timeout),
+            login_timeout,
             smtp_idle_timeout: self.duration(
                 given.smtp_idle_timeout.as_ref(),
                 "limits.smtp_idle_timeout",
@@ -62,6 +67,39 @@ impl Checker<'_> {
                 usual.shutdown_grace,
                 Duration::ZERO..=day,
             ),
+        }
+    }
+
+    fn per_mailbox(&mut self, given: Option<&Spanned<usize>>) -> usize {
+        let (key, usual) =
+            ("limits.smtp_sessions_per_mailbox", Limits::default().smtp_sessions_per_mailbox);
+        let count = self.count(given, key, usual);
+        if let Some(given) = given.filter(|_| count > usual) {
+            let words = format!(
+                "{key}: Exchange Online takes {usual} sessions of a mailbox at a time and refuses the messages of any more (432 4.3.2); write {usual}"
+            );
+            self.problems.warn(given.span(), &words);
+        }
+        count
+    }
+
+    /// Waiting counts under the login deadline, so it must end before that does.
+    fn queue(&mut self, given: Option<&Spanned<String>>, login_timeout: Duration) -> Duration {
+        let key = "limits.queue_timeout";
+        let usual = Limits::default().queue_timeout.min(login_timeout / 2);
+        let day = Duration::from_secs(86_400);
+        let queue = self.duration(given, key, usual, Duration::ZERO..=day);
+        match given {
+            Some(given) if queue >= login_timeout => {
+                let words = format!(
+                    "{key} must be shorter than login_timeout ({}), which waiting counts under; write \"{}\"",
+                    humantime::format_duration(login_timeout),
+                    humantime::format_duration(usual),
+                );
+                self.problems.at(given.span(), words);
+                usual
+            }
+            _ => queue,
         }
     }
 

@@ -15,6 +15,7 @@ mod listener;
 mod local_tls;
 mod outbound;
 mod secret;
+mod status;
 mod vault;
 
 use std::{ops::RangeInclusive, path::Path, time::Duration};
@@ -38,7 +39,6 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     pub(super) fn config(&mut self, file: &File) -> Option<Config> {
-        self.not_yet(file.status.as_ref(), "[status]");
         let apps = self.apps(&file.entra, file.vault.is_some());
         let pins = file.listener.iter().filter_map(|table| table.get_ref().account.as_ref());
         let pinned: Vec<_> =
@@ -49,6 +49,7 @@ impl Checker<'_> {
         let vault = file.vault.as_ref().map(|table| self.vault(table));
         let outbound = self.outbound(file.outbound.as_ref());
         let limits = self.limits(&file.limits);
+        let status = file.status.as_ref().map(|table| self.status(table, &listeners));
         let log = self.log(&file.log);
         Some(Config {
             listeners,
@@ -57,6 +58,7 @@ impl Checker<'_> {
             limits,
             log,
             vault: vault.flatten(),
+            status: status.flatten(),
             warnings: Vec::new(),
         })
     }
@@ -113,13 +115,6 @@ impl Checker<'_> {
                 self.problems.at(given.span(), words);
                 usual
             }
-        }
-    }
-
-    fn not_yet<T>(&mut self, key: Option<&Spanned<T>>, name: &str) {
-        if let Some(key) = key {
-            self.problems
-                .at(key.span(), format!("{name} is not available in this version; remove it"));
         }
     }
 }

@@ -232,9 +232,52 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         ),
         ("m=19456", "m=9999999", 13, &["password_hash", "256 MiB"]),
         ("[entra.c]", "limits = { max_sessions = 0 }\n[entra.c]", 1, &["max_sessions", "from 1"]),
+        (
+            "[entra.c]",
+            "limits = { max_sessions_per_account = 0 }\n[entra.c]",
+            1,
+            &["max_sessions_per_account", "from 1"],
+        ),
+        (
+            "[entra.c]",
+            "limits = { smtp_sessions_per_mailbox = 0 }\n[entra.c]",
+            1,
+            &["smtp_sessions_per_mailbox", "from 1"],
+        ),
+        (
+            "[entra.c]",
+            "limits = { queue_timeout = \"60s\" }\n[entra.c]",
+            1,
+            &["queue_timeout", "shorter than login_timeout (1m)", "write \"20s\""],
+        ),
+        (
+            "[entra.c]",
+            "limits = { login_timeout = \"10s\", queue_timeout = \"10s\" }\n[entra.c]",
+            1,
+            &["shorter than login_timeout (10s)", "write \"5s\""],
+        ),
         ("[entra.c]", "log = { level = \"loud\" }\n[entra.c]", 1, &["log.level", "debug"]),
         ("[entra.c]", "log = { format = \"xml\" }\n[entra.c]", 1, &["log.format", "json"]),
-        ("[entra.c]", "status = { bind = \"x\" }\n[entra.c]", 1, &["[status]", "not available"]),
+        (
+            "[entra.c]",
+            "status = { bind = \"x\" }\n[entra.c]",
+            1,
+            &["status.bind", "\"127.0.0.1:1580\""],
+        ),
+        (
+            "[entra.c]",
+            "status = { bind = \"0.0.0.0:1580\" }\n[entra.c]",
+            1,
+            &["status.bind", "add allow"],
+        ),
+        (
+            "[entra.c]",
+            "status = { bind = \"127.0.0.1:1587\" }\n[entra.c]",
+            1,
+            &["status.bind", "a listener's"],
+        ),
+        ("[entra.c]", "status = { allow = [\"x\"] }\n[entra.c]", 1, &["status.allow"]),
+        ("[entra.c]", "status = { port = 1 }\n[entra.c]", 1, &["unknown field `port`"]),
         (
             "[entra.c]",
             "outbound = { proxy = \"ftp://x\" }\n[entra.c]",
@@ -275,7 +318,30 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert!(!error.contains("S3cret"), "{by}: {error}");
         ran += 1;
     }
-    assert_eq!(ran, 44);
+    assert_eq!(ran, 52);
+}
+
+#[test]
+fn the_queue_fits_into_the_login_and_more_than_exchange_takes_is_told() {
+    let limits = |text: &str| check(&format!("limits = {{ {text} }}\n{}", file())).unwrap();
+    let config = limits("login_timeout = \"10s\"");
+    assert_eq!(config.limits.queue_timeout, Duration::from_secs(5), "nobody wrote it");
+    assert_eq!(config.limits.max_sessions_per_account, None);
+    let config = limits("smtp_sessions_per_mailbox = 4, queue_timeout = \"0s\"");
+    assert_eq!(config.limits.queue_timeout, Duration::ZERO);
+    assert!(config.warnings.iter().any(|words| words.contains("432 4.3.2")), "{config:?}");
+    assert!(limits("smtp_sessions_per_mailbox = 1").warnings.is_empty());
+}
+
+#[test]
+fn who_may_look_at_the_status() {
+    let status = |text: &str| check(&format!("{text}\n{}", file())).unwrap().status;
+    assert_eq!(status(""), None);
+    let usual = status("status = {}").unwrap();
+    assert_eq!(usual.bind.to_string(), "127.0.0.1:1580");
+    assert_eq!(usual.allow.len(), 2, "loopback");
+    let wide = status("status = { bind = \"0.0.0.0:9\", allow = [\"10.0.0.0/8\"] }").unwrap();
+    assert_eq!(wide.allow, ["10.0.0.0/8".parse().unwrap()]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ use self::{passwords::Passwords, throttle::Throttle};
 use crate::{
     config::{self, Account, Grant, Limits, UserPattern},
     secret,
+    stats::Stats,
 };
 
 /// Decides who may come in.
@@ -53,6 +54,20 @@ pub(super) enum Shut {
     NoPassword,
     /// Too many logins have failed; the password was not looked at.
     Locked,
+}
+
+impl Shut {
+    /// The same, of a closed set, for the count of logins.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::WrongPassword => "wrong_password",
+            Self::NotFromHere => "not_from_here",
+            Self::NoLogin => "no_login",
+            Self::NoPassword => "no_password",
+            Self::Locked => "locked",
+        }
+    }
 }
 
 /// A login as the gate sees it.
@@ -89,6 +104,12 @@ impl Gate {
         }
         let throttle = Arc::clone(&self.throttle);
         Self { accounts, passwords: Passwords::new(), throttle }
+    }
+
+    /// Lockouts are counted there.
+    pub(super) fn count_in(self, stats: &Arc<Stats>) -> Self {
+        self.throttle.count_in(stats);
+        self
     }
 
     /// The account that this user and password may use from this address. Where Entra judges the

@@ -14,7 +14,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config::Limits,
     secret::{Fingerprint, Fingerprints},
+    stats::Stats,
 };
 
 /// How long an address is an account's home after a right login.
@@ -52,6 +53,7 @@ pub(super) struct Throttle {
     time: Duration,
     ends: TaskTracker,
     stop: CancellationToken,
+    stats: OnceLock<Arc<Stats>>,
 }
 
 /// A right login, and how its password is known again.
@@ -87,7 +89,12 @@ impl Throttle {
             time,
             ends: TaskTracker::new(),
             stop,
+            stats: OnceLock::new(),
         }
+    }
+
+    pub(super) fn count_in(&self, stats: &Arc<Stats>) {
+        self.stats.get_or_init(|| Arc::clone(stats));
     }
 
     /// Whether it counts by these limits.
@@ -158,6 +165,9 @@ impl Throttle {
     /// Says that a lockout has begun, and later that it has ended.
     fn begin(&self, locked: Locked) {
         let seconds = self.time.as_secs();
+        if let Some(stats) = self.stats.get() {
+            stats.lockout(locked.kind());
+        }
         warn!(
             event = "lockout",
             of = %locked,
@@ -181,6 +191,14 @@ impl Throttle {
 }
 
 impl Locked {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Account(_) => "account",
+            Self::Address(_) => "address",
+            Self::Pair(_) => "account_at_address",
+        }
+    }
+
     fn remedy(&self) -> &'static str {
         match self {
             Self::Account(_) => {

@@ -14,7 +14,8 @@ impl Slot {
             app: state.app.name.clone(),
             grant: state.app.grant.name(),
             user: (!state.app.is_app_only()).then(|| self.user.clone()),
-            left: live.map(|live| live.token.expires.left(now)),
+            left: live.map(|live| live.left_and_age(now).0),
+            age: live.map(|live| live.left_and_age(now).1),
             condition: match &trouble {
                 None if live.is_some() => Condition::Fresh,
                 None => Condition::Idle,

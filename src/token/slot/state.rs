@@ -50,6 +50,8 @@ pub(super) struct State {
 
 pub(super) struct Live {
     pub(super) token: Token,
+    /// All of its life; what is left, the token knows.
+    pub(super) life: Duration,
     pub(super) renew_at: Moment,
     pub(super) half_life: Moment,
     /// The provider refused it; kept only for the case that no other can be had.
@@ -71,6 +73,14 @@ pub(super) struct Refusal {
     /// For how long it is not asked about again.
     pub(super) wait: Duration,
     pub(super) error: TokenError,
+}
+
+impl Live {
+    /// How long it may still be used, and how long ago Entra granted it.
+    pub(super) fn left_and_age(&self, now: Moment) -> (Duration, Duration) {
+        let left = self.token.expires.left(now);
+        (left, self.life.saturating_sub(left + LAST_MOMENTS.min(self.life / 10)))
+    }
 }
 
 impl State {
@@ -139,7 +149,7 @@ impl State {
         // A life shorter than twice the margin is renewed at half of it.
         let margin = self.app.token_expiry_margin.min(life / 2);
         let renew_at = if self.young { half_life } else { now.plus(left.saturating_sub(margin)) };
-        self.live = Some(Live { token: token.clone(), renew_at, half_life, suspect: false });
+        self.live = Some(Live { token: token.clone(), life, renew_at, half_life, suspect: false });
         token
     }
 }
