@@ -8,6 +8,7 @@ mod demo;
 mod logging;
 mod run;
 mod sign_in;
+mod supervisor;
 
 use std::{
     io::{self, IsTerminal, Read, Write},

@@ -9,10 +9,11 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{complain, exit, logging};
+use super::{complain, exit, logging, supervisor::Supervisor};
 use crate::{
     config::{self, Config},
     daemon::{Daemon, Reload, StartError},
+    net::inherited::Inherited,
 };
 
 pub(super) fn run(path: &Path, config: &Config) -> ExitCode {
@@ -39,7 +40,17 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
             return exit::software();
         }
     };
-    let daemon = match Daemon::bind(config) {
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            complain(&format_args!(
+                "mailwicket: a socket that was passed: {error}; in the .socket unit write only \
+                 ListenStream with address and port"
+            ));
+            return exit::config();
+        }
+    };
+    let daemon = match Daemon::inherit(config, inherited) {
         Ok(daemon) => daemon,
         Err(error) => {
             complain(&format_args!("mailwicket: {error}"));
@@ -52,24 +63,43 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
         }
     };
     info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "mailwicket is ready");
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready(String::new());
+    let watchdog = task::spawn(supervisor.clone().feed_watchdog());
     let (reload, reloads) = mpsc::channel(1);
-    tokio::join!(daemon.run(reloads), obey(signals, path, reload));
+    tokio::join!(daemon.run(reloads), obey(signals, path, reload, &supervisor));
+    watchdog.abort();
+    supervisor.flush();
     exit::ok()
 }
 
 /// Reloads when asked to, until asked to stop; then `reloads` is dropped.
-async fn obey(mut signals: Signals, path: &Path, reloads: mpsc::Sender<Reload>) {
+async fn obey(
+    mut signals: Signals,
+    path: &Path,
+    reloads: mpsc::Sender<Reload>,
+    supervisor: &Supervisor,
+) {
     while let Signal::Reload = signals.next().await {
+        supervisor.reloading();
         match reload(path, &reloads).await {
-            Ok(()) => info!(event = "reloaded", "configuration reloaded"),
-            Err(error) => error!(
-                event = "reload_refused",
-                error = error.to_string().replace('\n', "; "), // one line a mistake
-                remedy = "mend proxy.toml and reload again",
-                "configuration not reloaded: the one before stays in force",
-            ),
+            Ok(()) => {
+                info!(event = "reloaded", "configuration reloaded");
+                supervisor.ready(String::new());
+            }
+            Err(error) => {
+                let error = error.to_string().replace('\n', "; "); // one line a mistake
+                supervisor.ready(format!("The configuration before is in force: {error}"));
+                error!(
+                    event = "reload_refused",
+                    error,
+                    remedy = "mend proxy.toml and reload again",
+                    "configuration not reloaded: the one before stays in force",
+                );
+            }
         }
     }
+    supervisor.stopping();
 }
 
 async fn reload(path: &Path, reloads: &mpsc::Sender<Reload>) -> anyhow::Result<()> {

@@ -29,6 +29,7 @@ use crate::{
     mail::{Refusal, RefusalKind},
     net::{
         dial,
+        inherited::Inherited,
         listen::{self, AcceptError},
     },
     session::House,
@@ -61,9 +62,9 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Binds the listener's address.
-    pub(super) fn open(listener: &Arc<Listener>) -> io::Result<Self> {
-        let socket = listen::bind(listener.bind)?;
+    /// Binds the listener's address, or takes the socket that was passed for it.
+    pub(super) fn open(listener: &Arc<Listener>, inherited: &Inherited) -> io::Result<Self> {
+        let socket = inherited.listen(listener.bind)?;
         info!(
             event = "listening",
             protocol = %listener.protocol,
@@ -83,26 +84,42 @@ impl Door {
     }
 
     /// Accepts until the drain, or until this door is shut. Dropping the socket then refuses
-    /// newcomers.
+    /// newcomers, or leaves them to whoever passed it.
     pub(super) async fn accept(
         self,
         hall: Arc<Hall>,
         inside: watch::Receiver<Inside>,
         shut: CancellationToken,
     ) {
-        tokio::select! {
-            () = hall.draining.cancelled() => {}
-            () = shut.cancelled() => {}
-            () = self.accept_for_ever(&hall, &inside) => {}
+        let closes = async || {
+            tokio::select! {
+                () = hall.draining.cancelled() => {}
+                () = shut.cancelled() => {}
+            }
+        };
+        loop {
+            let (tcp, peer) = tokio::select! {
+                () = closes() => return,
+                accepted = self.next() => accepted,
+            };
+            let permit = tokio::select! {
+                permit = hall.permits.take() => permit,
+                () = closes() => None,
+            };
+            let inside = inside.borrow().clone();
+            match permit {
+                Some(permit) => hall.welcome(inside, tcp, peer, permit),
+                None => return hall.turn_back(inside, tcp), // it is in, and must not just vanish
+            }
         }
     }
 
-    async fn accept_for_ever(&self, hall: &Arc<Hall>, inside: &watch::Receiver<Inside>) {
+    async fn next(&self) -> (TcpStream, SocketAddr) {
         loop {
-            let (tcp, peer) = match self.socket.accept().await {
-                Ok(accepted) => accepted,
+            match self.socket.accept().await {
+                Ok(accepted) => return accepted,
                 Err(error) => match listen::classify(&error) {
-                    AcceptError::Ignore => continue,
+                    AcceptError::Ignore => {}
                     AcceptError::Pause => {
                         warn!(
                             event = "accept_paused",
@@ -111,13 +128,9 @@ impl Door {
                             "cannot accept, resting",
                         );
                         sleep(ACCEPT_PAUSE).await;
-                        continue;
                     }
                 },
-            };
-            let Some(permit) = hall.permits.take().await else { return };
-            let inside = inside.borrow().clone();
-            hall.welcome(inside, tcp, peer, permit);
+            }
         }
     }
 }
@@ -166,5 +179,13 @@ impl Hall {
             house.serve(&listener, io, peer).await;
         };
         self.sessions.spawn(session.instrument(span));
+    }
+
+    /// For who was accepted, and found no place before the door closed.
+    fn turn_back(&self, Inside { house, listener }: Inside, tcp: TcpStream) {
+        let refusal = Refusal::new(RefusalKind::ShuttingDown, "This port is closing, try again");
+        self.sessions.spawn(async move {
+            house.turn_away(&listener, Box::new(tcp), &refusal).await;
+        });
     }
 }

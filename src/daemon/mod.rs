@@ -10,30 +10,27 @@
 
 mod admission;
 mod door;
+mod running;
 mod status;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 use std::{
-    io, mem,
+    io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::{
-    config::{Config, EntraApp, Limits, Listener},
+    config::{Config, Listener},
     net::{
         dial::Dialer,
+        inherited::Inherited,
         server_tls::{CertificateError, Terminators},
         tls::TlsConfigError,
     },
@@ -46,13 +43,11 @@ use crate::{
 
 use self::{
     admission::{Addresses, Permits},
-    door::{Door, Hall, Inside},
-    status::{DoorSeen, Endpoint, Status, View},
+    door::{Door, Hall},
+    running::Running,
+    status::{Endpoint, Status, View},
     upkeep::{Almanac, Rooted},
 };
-
-/// How long cut sessions may take to close their sockets.
-const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot start, or cannot take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +83,7 @@ pub struct Reload {
 pub struct Daemon {
     doors: Vec<Door>,
     endpoint: Option<Endpoint>,
+    inherited: Inherited,
     house: Arc<House>,
     tokens: Tokens,
     config: Config,
@@ -102,6 +98,15 @@ impl Daemon {
     /// # Errors
     /// A port that cannot be bound, or a file that is not what it should be.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
+        Self::inherit(config, Inherited::default())
+    }
+
+    /// The same; a listener whose socket was passed by a supervisor takes that one.
+    ///
+    /// # Errors
+    /// As [`Daemon::bind`].
+    pub fn inherit(config: &Config, inherited: Inherited) -> Result<Self, StartError> {
+        warn_of_strangers(config, &inherited);
         let (background, draining, cut) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
@@ -110,12 +115,14 @@ impl Daemon {
         let terminators = Terminators::open(&config.listeners)?;
         let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
-        let doors = config.listeners.iter().map(open).collect::<Result<_, _>>()?;
-        let endpoint = config.status.as_ref().map(Endpoint::open).transpose()?;
+        let doors = config.listeners.iter().map(|listener| open(listener, &inherited));
+        let doors = doors.collect::<Result<_, _>>()?;
+        let endpoint = config.status.as_ref().map(|status| Endpoint::open(status, &inherited));
+        let endpoint = endpoint.transpose()?;
         let house =
             House::new(config, tokens.clone(), dialer, terminators, draining.clone(), cut.clone());
         let (house, config) = (Arc::new(house), config.clone());
-        Ok(Self { doors, endpoint, house, tokens, config, background, draining, cut })
+        Ok(Self { doors, endpoint, inherited, house, tokens, config, background, draining, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
@@ -134,7 +141,8 @@ impl Daemon {
     /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
     /// be cut.
     pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
-        let Self { doors, endpoint, house, tokens, config, background, draining, cut } = self;
+        let Self { doors, endpoint, inherited, house, tokens, config, background, draining, cut } =
+            self;
         upkeep::attend(&tokens, &config);
         let almanac = Almanac::begin(config.apps(), &background, cut.clone());
         let view = View::new(tokens.clone(), draining.clone(), cut.clone(), background.clone());
@@ -161,6 +169,7 @@ impl Daemon {
             background,
             loops,
             accepting,
+            inherited,
         };
         for door in doors {
             running.let_in(door);
@@ -175,201 +184,24 @@ impl Daemon {
     }
 }
 
-/// A daemon that accepts.
-struct Running {
-    hall: Arc<Hall>,
-    house: Arc<House>,
-    tokens: Tokens,
-    limits: Limits,
-    almanac: Almanac,
-    rooted: Rooted,
-    status: Status,
-    background: TaskTracker,
-    /// The accept loops.
-    loops: TaskTracker,
-    accepting: Vec<Accepting>,
+fn open(listener: &Arc<Listener>, inherited: &Inherited) -> Result<Door, StartError> {
+    Door::open(listener, inherited).map_err(|error| bind_error(listener.bind, error))
 }
 
-/// A door whose loop runs.
-struct Accepting {
-    inside: watch::Sender<Inside>,
-    /// Where it is bound; port 0 has become a real one.
-    address: SocketAddr,
-    shut: CancellationToken,
-    ended: JoinHandle<()>,
-}
-
-/// What a new configuration means for the doors, which are named by their places.
-struct Change {
-    /// Doors that stay, with the listener that is theirs now.
-    staying: Vec<(usize, Arc<Listener>)>,
-    /// Listeners that need a door.
-    coming: Vec<Arc<Listener>>,
-    /// Doors that are of no listener any more.
-    leaving: Vec<usize>,
-}
-
-impl Running {
-    fn let_in(&mut self, door: Door) {
-        let (house, listener) = (Arc::clone(&self.house), Arc::clone(door.listener()));
-        let (inside, sees) = watch::channel(Inside { house, listener });
-        let (shut, address) = (CancellationToken::new(), door.address());
-        let address = address.unwrap_or(inside.borrow().listener.bind);
-        let ended = self.loops.spawn(door.accept(Arc::clone(&self.hall), sees, shut.clone()));
-        self.accepting.push(Accepting { inside, address, shut, ended });
+/// A socket that nobody accepts on lets clients wait without a word.
+fn warn_of_strangers(config: &Config, inherited: &Inherited) {
+    let listeners = config.listeners.iter().map(|listener| listener.bind);
+    let wanted: Vec<_> = listeners.chain(config.status.iter().map(|status| status.bind)).collect();
+    for address in inherited.addresses().filter(|address| !wanted.contains(address)) {
+        warn!(
+            event = "socket_unused",
+            %address,
+            cause = "a supervisor passes this socket, and nothing in proxy.toml has its address",
+            remedy = "write it as bind of a listener, or take it out of the .socket unit \
+                      (ListenStream=1587 alone means [::]:1587; write 127.0.0.1:1587)",
+            "inherited socket not used",
+        );
     }
-
-    fn show_doors(&self) {
-        let doors = self.accepting.iter().map(|accepting| {
-            let listener = Arc::clone(&accepting.inside.borrow().listener);
-            DoorSeen {
-                protocol: listener.protocol,
-                address: accepting.address,
-                upstream: format!("{}:{}", listener.upstream.host, listener.upstream.port),
-                accepts: accepting.ended.abort_handle(),
-            }
-        });
-        self.status.view().show_doors(doors.collect());
-    }
-
-    /// All that can fail comes first; a failure leaves everything as it was.
-    async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
-        let dialer = Arc::new(Dialer::new(&config.outbound)?);
-        let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
-        let status = self.status.prepare(config.status.as_ref())?;
-        let Change { staying, coming, leaving } = self.compare(&config.listeners);
-        let doors = self.open_beside(&coming, &leaving).await?;
-
-        self.rooted.warn_of(config);
-        let (apps, described) = (config.apps(), config.clone());
-        let is_covered = move |app: &EntraApp, user: &str| described.covers(app, user);
-        self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps, is_covered);
-        upkeep::attend(&self.tokens, config);
-        self.almanac.change(apps);
-        self.house = Arc::new(self.house.renewed(config, dialer, terminators));
-        self.limits = config.limits.clone();
-        self.hall.permits.resize(self.limits.max_sessions, &self.background);
-        self.hall.addresses.resize(self.limits.max_sessions_per_address);
-        for (place, listener) in staying {
-            if let Some(accepting) = self.accepting.get(place) {
-                accepting.inside.send_replace(Inside { house: Arc::clone(&self.house), listener });
-            }
-        }
-        let mut place = 0;
-        self.accepting.retain(|accepting| {
-            let leaves = leaving.contains(&place);
-            place += 1;
-            if leaves {
-                let address = accepting.inside.borrow().listener.bind;
-                info!(event = "listener_closed", %address, "no longer listening; sessions go on");
-                accepting.shut.cancel();
-            }
-            !leaves
-        });
-        for door in doors {
-            self.let_in(door);
-        }
-        self.status.view().show(config).await;
-        self.status.change(status);
-        self.status.warm_up();
-        Ok(())
-    }
-
-    /// A door is known by its address and protocol.
-    fn compare(&self, listeners: &[Arc<Listener>]) -> Change {
-        let (mut staying, mut coming) = (Vec::<(usize, Arc<Listener>)>::new(), Vec::new());
-        for listener in listeners {
-            let is_its = |(place, accepting): &(usize, &Accepting)| {
-                let there = Arc::clone(&accepting.inside.borrow().listener);
-                let taken = staying.iter().any(|(other, _)| other == place);
-                !taken && there.bind == listener.bind && there.protocol == listener.protocol
-            };
-            match self.accepting.iter().enumerate().find(is_its) {
-                Some((place, _)) => staying.push((place, Arc::clone(listener))),
-                None => coming.push(Arc::clone(listener)),
-            }
-        }
-        let stays = |place: &usize| staying.iter().any(|(other, _)| other == place);
-        let leaving = (0..self.accepting.len()).filter(|place| !stays(place)).collect();
-        Change { staying, coming, leaving }
-    }
-
-    /// Opens the doors that are new. Where one wants the port of a door that leaves, that one is
-    /// shut first, and opened again should anything fail.
-    async fn open_beside(
-        &mut self,
-        coming: &[Arc<Listener>],
-        leaving: &[usize],
-    ) -> Result<Vec<Door>, StartError> {
-        let mut shut = Vec::new();
-        for &place in leaving {
-            let Some(accepting) = self.accepting.get_mut(place) else { continue };
-            let bind = accepting.inside.borrow().listener.bind;
-            if bind.port() != 0 && coming.iter().any(|new| new.bind.port() == bind.port()) {
-                accepting.shut.cancel();
-                let _ = (&mut accepting.ended).await; // its socket is closed when it has ended
-                shut.push(place);
-            }
-        }
-        let opened = coming.iter().map(open).collect::<Result<Vec<_>, _>>();
-        if opened.is_err() {
-            for place in shut {
-                self.reopen(place);
-            }
-        }
-        opened
-    }
-
-    fn reopen(&mut self, place: usize) {
-        let Some(accepting) = self.accepting.get_mut(place) else { return };
-        let listener = Arc::clone(&accepting.inside.borrow().listener);
-        match open(&listener) {
-            Ok(door) => {
-                let (hall, sees) = (Arc::clone(&self.hall), accepting.inside.subscribe());
-                accepting.shut = CancellationToken::new();
-                let door = door.accept(hall, sees, accepting.shut.clone());
-                accepting.ended = self.loops.spawn(door);
-            }
-            Err(error) => error!(
-                event = "listener_lost",
-                %error,
-                remedy = "restart mailwicket once the port is free",
-                "a listener that was to stay could not be opened again",
-            ),
-        }
-    }
-
-    async fn drain(mut self, cut: &CancellationToken) -> usize {
-        let (grace, sessions) = (self.limits.shutdown_grace, self.hall.sessions.clone());
-        info!(event = "drain", sessions = sessions.len(), ?grace, "stopping: no new sessions");
-        self.hall.draining.cancel();
-        self.loops.close();
-        self.loops.wait().await;
-        drop(mem::take(&mut self.accepting));
-        sessions.close();
-        let mut left = 0;
-        if timeout(grace, sessions.wait()).await.is_err() {
-            left = sessions.len();
-            warn!(
-                event = "drain_cut",
-                sessions = left,
-                ?grace,
-                "shutdown_grace is over, cutting sessions"
-            );
-        }
-        cut.cancel();
-        self.background.close();
-        if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
-            error!(sessions = sessions.len(), "sessions did not end when cut");
-        }
-        self.status.close().await;
-        info!(event = "stopped", cut = left, "stopped");
-        left
-    }
-}
-
-fn open(listener: &Arc<Listener>) -> Result<Door, StartError> {
-    Door::open(listener).map_err(|error| bind_error(listener.bind, error))
 }
 
 fn bind_error(address: SocketAddr, error: io::Error) -> StartError {

@@ -9,6 +9,7 @@ pub mod error;
 mod happy;
 pub mod http;
 pub mod http_connect;
+pub mod inherited;
 pub mod listen;
 pub mod loopback;
 mod prefixed;

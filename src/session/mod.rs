@@ -117,7 +117,11 @@ impl House {
     /// Turns a client away at the door, in its protocol's words, or without any where they would
     /// need TLS first.
     pub async fn turn_away(&self, listener: &Listener, io: Io, refusal: &Refusal) {
-        let why = if refusal.kind == RefusalKind::Busy { "address_full" } else { "not_allowed" };
+        let why = match refusal.kind {
+            RefusalKind::Busy => "address_full",
+            RefusalKind::ShuttingDown => "closing",
+            _ => "not_allowed",
+        };
         self.stats.turned_away(listener.protocol.name(), why);
         let mut front = self.front(listener, io);
         if front.hears_clear_words().await {

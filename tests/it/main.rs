@@ -19,6 +19,8 @@ mod sign_in;
 mod smtp;
 mod stage;
 mod status;
+#[cfg(target_os = "linux")]
+mod supervised;
 mod tls_pair;
 mod transcripts;
 mod upkeep;

@@ -19,7 +19,7 @@ use tracing::info;
 
 pub(super) use self::view::{DoorSeen, View};
 use super::{StartError, bind_error};
-use crate::{config, net::listen};
+use crate::{config, net::inherited::Inherited};
 
 /// A bound endpoint that nobody serves yet.
 pub(super) struct Endpoint {
@@ -28,9 +28,10 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds its address.
-    pub(super) fn open(status: &config::Status) -> Result<Self, StartError> {
-        let socket = listen::bind(status.bind).map_err(|error| bind_error(status.bind, error))?;
+    /// Binds its address, or takes the socket that was passed for it.
+    pub(super) fn open(status: &config::Status, inherited: &Inherited) -> Result<Self, StartError> {
+        let socket =
+            inherited.listen(status.bind).map_err(|error| bind_error(status.bind, error))?;
         Ok(Self { socket, status: status.clone() })
     }
 
@@ -77,13 +78,17 @@ impl Status {
     }
 
     /// Binds what a new configuration needs, and changes nothing yet.
-    pub(super) fn prepare(&self, new: Option<&config::Status>) -> Result<Change, StartError> {
+    pub(super) fn prepare(
+        &self,
+        new: Option<&config::Status>,
+        inherited: &Inherited,
+    ) -> Result<Change, StartError> {
         Ok(match (new, &self.serving) {
             (None, _) => Change::Goes,
             (Some(new), Some(serving)) if serving.bind == new.bind => {
                 Change::Stays(new.allow.clone())
             }
-            (Some(new), _) => Change::Comes(Endpoint::open(new)?),
+            (Some(new), _) => Change::Comes(Endpoint::open(new, inherited)?),
         })
     }
 

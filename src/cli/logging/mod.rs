@@ -21,6 +21,7 @@
 //! | `drain` | info | stopping: no new sessions |
 //! | `drain_cut` | warn | sessions outlived `shutdown_grace` and are cut |
 //! | `stopped` | info | the end |
+//! | `socket_unused` | warn | a supervisor passes a socket that no listener has |
 //! | `accept_paused` | warn | out of descriptors or memory |
 //! | `max_sessions`, `max_sessions_per_address` | warn | a limit is reached |
 //! | `not_allowed`, `status_not_allowed` | warn | an address is not in an allow list |
@@ -49,6 +50,8 @@
 //! | `vault_unreadable`, `vault_unwritable` | error | the vault cannot be used |
 //! | `bug` | error | a task panicked; the others go on |
 
+mod journal;
+
 use std::{
     io::{self, IsTerminal},
     panic,
@@ -56,20 +59,31 @@ use std::{
 
 use tracing::error;
 use tracing_subscriber::{
-    EnvFilter, Layer, layer::SubscriberExt, registry, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    fmt::{format::Format, layer},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
 };
 
+use self::journal::Leveled;
 use crate::config::{Log, LogFormat};
 
 /// Installs the subscriber for the process. Calling it twice changes nothing.
 pub(super) fn install(log: &Log) {
     let filter = EnvFilter::builder().parse_lossy(&log.level);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    let lines = match log.format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    let lines = layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = match (log.format, journal::reads_stderr()) {
+        (LogFormat::Text, false) => lines.with_target(false).boxed(),
+        (LogFormat::Text, true) => {
+            // The journal has a time of its own for each line.
+            let format = Format::default().with_target(false).with_level(false).without_time();
+            lines.event_format(Leveled(format)).boxed()
+        }
+        (LogFormat::Json, false) => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        (LogFormat::Json, true) => {
+            lines.json().flatten_event(true).with_span_list(false).map_event_format(Leveled).boxed()
+        }
     };
     let _ = registry().with(lines.with_filter(filter)).try_init(); // a second one changes nothing
     panic::set_hook(Box::new(|panic| {

@@ -1,0 +1,223 @@
+//! A daemon that accepts: what a reload changes in it, and how it drains.
+//!
+//! A reload is whole or not at all: all that can fail comes first. Must never know what a dialogue
+//! says, or who asks for the reload.
+
+use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+use super::{
+    StartError,
+    door::{Door, Hall, Inside},
+    open,
+    status::{DoorSeen, Status},
+    upkeep::{self, Almanac, Rooted},
+};
+use crate::{
+    config::{Config, EntraApp, Limits, Listener},
+    net::{dial::Dialer, inherited::Inherited, server_tls::Terminators},
+    session::{self, House},
+    token::cache::Tokens,
+};
+
+/// How long cut sessions may take to close their sockets.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+
+/// A daemon that accepts.
+pub(super) struct Running {
+    pub(super) hall: Arc<Hall>,
+    pub(super) house: Arc<House>,
+    pub(super) tokens: Tokens,
+    pub(super) limits: Limits,
+    pub(super) almanac: Almanac,
+    pub(super) rooted: Rooted,
+    pub(super) status: Status,
+    pub(super) background: TaskTracker,
+    /// The accept loops.
+    pub(super) loops: TaskTracker,
+    pub(super) accepting: Vec<Accepting>,
+    /// What the supervisor passed.
+    pub(super) inherited: Inherited,
+}
+
+/// A door whose loop runs.
+pub(super) struct Accepting {
+    inside: watch::Sender<Inside>,
+    /// Where it is bound; port 0 has become a real one.
+    address: SocketAddr,
+    shut: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+/// What a new configuration means for the doors, which are named by their places.
+struct Change {
+    /// Doors that stay, with the listener that is theirs now.
+    staying: Vec<(usize, Arc<Listener>)>,
+    /// Listeners that need a door.
+    coming: Vec<Arc<Listener>>,
+    /// Doors that are of no listener any more.
+    leaving: Vec<usize>,
+}
+
+impl Running {
+    pub(super) fn let_in(&mut self, door: Door) {
+        let (house, listener) = (Arc::clone(&self.house), Arc::clone(door.listener()));
+        let (inside, sees) = watch::channel(Inside { house, listener });
+        let (shut, address) = (CancellationToken::new(), door.address());
+        let address = address.unwrap_or(inside.borrow().listener.bind);
+        let ended = self.loops.spawn(door.accept(Arc::clone(&self.hall), sees, shut.clone()));
+        self.accepting.push(Accepting { inside, address, shut, ended });
+    }
+
+    pub(super) fn show_doors(&self) {
+        let doors = self.accepting.iter().map(|accepting| {
+            let listener = Arc::clone(&accepting.inside.borrow().listener);
+            DoorSeen {
+                protocol: listener.protocol,
+                address: accepting.address,
+                upstream: format!("{}:{}", listener.upstream.host, listener.upstream.port),
+                accepts: accepting.ended.abort_handle(),
+            }
+        });
+        self.status.view().show_doors(doors.collect());
+    }
+
+    /// All that can fail comes first; a failure leaves everything as it was.
+    pub(super) async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
+        let dialer = Arc::new(Dialer::new(&config.outbound)?);
+        let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
+        let status = self.status.prepare(config.status.as_ref(), &self.inherited)?;
+        let Change { staying, coming, leaving } = self.compare(&config.listeners);
+        let doors = self.open_beside(&coming, &leaving).await?;
+
+        self.rooted.warn_of(config);
+        let (apps, described) = (config.apps(), config.clone());
+        let is_covered = move |app: &EntraApp, user: &str| described.covers(app, user);
+        self.tokens.adopt(session::courier(Arc::clone(&dialer)), &apps, is_covered);
+        upkeep::attend(&self.tokens, config);
+        self.almanac.change(apps);
+        self.house = Arc::new(self.house.renewed(config, dialer, terminators));
+        self.limits = config.limits.clone();
+        self.hall.permits.resize(self.limits.max_sessions, &self.background);
+        self.hall.addresses.resize(self.limits.max_sessions_per_address);
+        for (place, listener) in staying {
+            if let Some(accepting) = self.accepting.get(place) {
+                accepting.inside.send_replace(Inside { house: Arc::clone(&self.house), listener });
+            }
+        }
+        let mut place = 0;
+        self.accepting.retain(|accepting| {
+            let leaves = leaving.contains(&place);
+            place += 1;
+            if leaves {
+                let address = accepting.inside.borrow().listener.bind;
+                info!(event = "listener_closed", %address, "no longer listening; sessions go on");
+                accepting.shut.cancel();
+            }
+            !leaves
+        });
+        for door in doors {
+            self.let_in(door);
+        }
+        self.status.view().show(config).await;
+        self.status.change(status);
+        self.status.warm_up();
+        Ok(())
+    }
+
+    /// A door is known by its address and protocol.
+    fn compare(&self, listeners: &[Arc<Listener>]) -> Change {
+        let (mut staying, mut coming) = (Vec::<(usize, Arc<Listener>)>::new(), Vec::new());
+        for listener in listeners {
+            let is_its = |(place, accepting): &(usize, &Accepting)| {
+                let there = Arc::clone(&accepting.inside.borrow().listener);
+                let taken = staying.iter().any(|(other, _)| other == place);
+                !taken && there.bind == listener.bind && there.protocol == listener.protocol
+            };
+            match self.accepting.iter().enumerate().find(is_its) {
+                Some((place, _)) => staying.push((place, Arc::clone(listener))),
+                None => coming.push(Arc::clone(listener)),
+            }
+        }
+        let stays = |place: &usize| staying.iter().any(|(other, _)| other == place);
+        let leaving = (0..self.accepting.len()).filter(|place| !stays(place)).collect();
+        Change { staying, coming, leaving }
+    }
+
+    /// Opens the doors that are new. Where one wants the port of a door that leaves, that one is
+    /// shut first, and opened again should anything fail.
+    async fn open_beside(
+        &mut self,
+        coming: &[Arc<Listener>],
+        leaving: &[usize],
+    ) -> Result<Vec<Door>, StartError> {
+        let mut shut = Vec::new();
+        for &place in leaving {
+            let Some(accepting) = self.accepting.get_mut(place) else { continue };
+            let bind = accepting.inside.borrow().listener.bind;
+            if bind.port() != 0 && coming.iter().any(|new| new.bind.port() == bind.port()) {
+                accepting.shut.cancel();
+                let _ = (&mut accepting.ended).await; // its socket is closed when it has ended
+                shut.push(place);
+            }
+        }
+        let opened =
+            coming.iter().map(|new| open(new, &self.inherited)).collect::<Result<Vec<_>, _>>();
+        if opened.is_err() {
+            for place in shut {
+                self.reopen(place);
+            }
+        }
+        opened
+    }
+
+    fn reopen(&mut self, place: usize) {
+        let Some(accepting) = self.accepting.get_mut(place) else { return };
+        let listener = Arc::clone(&accepting.inside.borrow().listener);
+        match open(&listener, &self.inherited) {
+            Ok(door) => {
+                let (hall, sees) = (Arc::clone(&self.hall), accepting.inside.subscribe());
+                accepting.shut = CancellationToken::new();
+                let door = door.accept(hall, sees, accepting.shut.clone());
+                accepting.ended = self.loops.spawn(door);
+            }
+            Err(error) => error!(
+                event = "listener_lost",
+                %error,
+                remedy = "restart mailwicket once the port is free",
+                "a listener that was to stay could not be opened again",
+            ),
+        }
+    }
+
+    pub(super) async fn drain(mut self, cut: &CancellationToken) -> usize {
+        let (grace, sessions) = (self.limits.shutdown_grace, self.hall.sessions.clone());
+        info!(event = "drain", sessions = sessions.len(), ?grace, "stopping: no new sessions");
+        self.hall.draining.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        drop(mem::take(&mut self.accepting));
+        sessions.close();
+        let mut left = 0;
+        if timeout(grace, sessions.wait()).await.is_err() {
+            left = sessions.len();
+            warn!(
+                event = "drain_cut",
+                sessions = left,
+                ?grace,
+                "shutdown_grace is over, cutting sessions"
+            );
+        }
+        cut.cancel();
+        self.background.close();
+        if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
+            error!(sessions = sessions.len(), "sessions did not end when cut");
+        }
+        self.status.close().await;
+        info!(event = "stopped", cut = left, "stopped");
+        left
+    }
+}

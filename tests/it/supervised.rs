@@ -1,0 +1,182 @@
+//! mailwicket as a service manager sees it, as a process of its own: its messages, its sockets.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use mailwicket::{net::inherited::Inherited, sandbox::Sandbox};
+use tempfile::TempDir;
+
+use crate::{
+    caught::Caught,
+    stage::{Client, PASSWORD, Stage, USER, parse, text},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with a configuration, and the socket on which a manager listens.
+struct Manager {
+    folder: TempDir,
+    hears: UnixDatagram,
+}
+
+impl Manager {
+    fn new(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("proxy.toml"), config).unwrap();
+        let hears = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        hears.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { folder, hears }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("proxy.toml")
+    }
+
+    /// Starts the service with this socket as its first, as systemd does: from number 3 on.
+    fn start(&self, socket: &TcpListener) -> Service {
+        let socket = OwnedFd::from(socket.try_clone().unwrap());
+        let shell =
+            "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run --config \"$1\"";
+        let child = Command::new("/bin/sh")
+            .args(["-c", shell, env!("CARGO_BIN_EXE_mailwicket")])
+            .arg(self.config())
+            .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
+            .env("WATCHDOG_USEC", "100000")
+            .env("SECRET", mailwicket::sandbox::world::contoso::APP_SECRET)
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        Service(child)
+    }
+
+    /// Waits for a message with this in it; those before it are passed over.
+    fn awaits(&self, word: &str) -> String {
+        loop {
+            let mut message = [0; 4096];
+            let length = self.hears.recv(&mut message).unwrap_or_else(|error| {
+                let log = std::fs::read_to_string(self.folder.path().join("log"));
+                panic!("no {word}: {error}; {}", log.unwrap_or_default())
+            });
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            if message.contains(word) {
+                return message;
+            }
+        }
+    }
+}
+
+/// Ended with the test, whatever comes of it.
+struct Service(Child);
+
+impl Service {
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("/bin/kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn config(at: SocketAddr) -> (Sandbox, String) {
+    let sandbox = Stage::sandbox().await;
+    let limits = "[limits]\nsmtp_sessions_per_mailbox = 10\n";
+    let config = text(&sandbox, "", limits).replacen("127.0.0.1:0", &at.to_string(), 1);
+    (sandbox, config)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_refuses_and_cuts_nobody_where_the_manager_holds_the_socket() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let (_sandbox, config) = config(address).await;
+    let manager = Manager::new(&config);
+    let mut before = manager.start(&socket);
+    manager.awaits("READY=1");
+    let mut session = Client::connect(address).await;
+    assert!(session.log_in(USER, PASSWORD).await.starts_with("235 "));
+
+    before.signal("-TERM");
+    manager.awaits("STOPPING=1");
+    // Whoever comes now is not refused by the system: the old one takes them and tells them to come
+    // back, or they wait in the socket's queue for the new one.
+    let mut waits = Client::silent(address).await;
+    let after = manager.start(&socket);
+    manager.awaits("READY=1");
+    let told = waits.reply().await;
+    assert!(["220 ", "421 "].contains(&&told[..4]), "{told}");
+    let mut comes = Client::connect(address).await;
+    assert!(comes.log_in(USER, PASSWORD).await.starts_with("235 "));
+    assert!(session.send(USER, b"Subject: x\r\n\r\n").await.starts_with("250 "), "not cut");
+    session.say("QUIT").await;
+    drop((session, waits)); // and a manager that reads no more holds nothing up
+    assert!(before.0.wait().unwrap().success(), "the drain ended by itself");
+    drop(after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_hears_of_readiness_life_reloads_and_the_end() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_sandbox, good) = config(socket.local_addr().unwrap()).await;
+    let manager = Manager::new(&good);
+    let mut service = manager.start(&socket);
+    manager.awaits("READY=1");
+    for _ in 0..3 {
+        manager.awaits("WATCHDOG=1");
+    }
+    service.signal("-HUP");
+    assert!(manager.awaits("RELOADING=1").contains("MONOTONIC_USEC="));
+    assert_eq!(manager.awaits("READY=1").trim_end(), "READY=1\nSTATUS=");
+
+    std::fs::write(manager.config(), good + "[nonsense]\n").unwrap();
+    service.signal("-HUP");
+    let told = manager.awaits("READY=1");
+    assert!(told.contains("STATUS=The configuration before is in force: "), "{told}");
+    assert!(told.contains("nonsense"), "{told}");
+    service.signal("-TERM");
+    manager.awaits("STOPPING=1");
+    assert!(service.0.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_socket_that_no_listener_has_is_told() {
+    let (sandbox, socket) = (Stage::sandbox().await, TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = socket.local_addr().unwrap();
+    let config = parse(&text(&sandbox, "", ""));
+    let (caught, catching) = Caught::begin();
+    let daemon = mailwicket::daemon::Daemon::inherit(&config, Inherited::of(vec![socket])).unwrap();
+    drop((daemon, catching));
+    let log = caught.text();
+    assert!(log.contains("event=\"socket_unused\""), "{log}");
+    assert!(log.contains(&format!("address={address}")), "{log}");
+}
+
+#[test]
+fn what_is_no_listening_socket_is_a_mistake_of_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, stranger) = std::os::unix::net::UnixStream::pair().unwrap();
+    let path: &Path = &folder.path().join("proxy.toml");
+    std::fs::write(path, include_str!("../../proxy.toml")).unwrap();
+    let shell = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run --config \"$1\"";
+    let ended = Command::new("/bin/sh")
+        .args(["-c", shell, env!("CARGO_BIN_EXE_mailwicket")])
+        .arg(path)
+        .env("ENTRA_CLIENT_SECRET", "secret")
+        .stdin(Stdio::from(OwnedFd::from(stranger)))
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(78), "{words}");
+    assert!(words.contains("ListenStream"), "{words}");
+}
