@@ -7,6 +7,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task,
 };
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::{complain, exit, logging, supervisor::Supervisor};
@@ -65,7 +66,7 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
     info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "mailwicket is ready");
     let supervisor = Supervisor::of_environment();
     supervisor.ready(String::new());
-    let watchdog = task::spawn(supervisor.clone().feed_watchdog());
+    let watchdog = TaskTracker::new().spawn(supervisor.clone().feed_watchdog());
     let (reload, reloads) = mpsc::channel(1);
     tokio::join!(daemon.run(reloads), obey(signals, path, reload, &supervisor));
     watchdog.abort();
