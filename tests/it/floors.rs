@@ -38,13 +38,14 @@ const STRANGERS: [(&str, &[&str]); 6] = [
 ];
 
 /// The files that may look at a secret: where one leaves the program, is hashed, or is checked.
-const EXITS: [&str; 16] = [
-    "cli/mod.rs",                 // hash-password: empty or not
-    "config/check/outbound.rs",   // control characters
-    "config/check/secret.rs",     // the trailing line end, a GUID in place of a secret, base64
-    "mail/sasl.rs",               // XOAUTH2
-    "net/http_connect.rs",        // Proxy-Authorization
-    "secret.rs",                  // hashes
+const EXITS: [&str; 17] = [
+    "cli/mod.rs",               // hash-password: empty or not
+    "config/check/outbound.rs", // control characters
+    "config/check/secret.rs",   // the trailing line end, a GUID in place of a secret, base64
+    "mail/sasl.rs",             // XOAUTH2
+    "net/http_connect.rs",      // Proxy-Authorization
+    "secret/argon2id.rs",
+    "secret/mod.rs",              // hashes
     "token/claims.rs",            // what a token says of itself
     "token/entra.rs",             // empty or not, printable or not
     "token/grant/certificate.rs", // what a key file is encrypted with

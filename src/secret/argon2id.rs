@@ -1,69 +1,20 @@
-//! How a password is remembered without being kept.
+//! The argon2id hash of a password (RFC 9106), and whether a password is the one of a hash.
 //!
-//! [`Fingerprints`] makes keyed hashes under a key that lives and dies with the process: enough to
-//! recognise a password that was right a few minutes ago, useless to anyone who finds them.
-//! Passwords themselves travel as [`secrecy::SecretString`], whose `Debug` prints nothing and
-//! which is wiped on drop.
-//!
-//! [`hash_password`] makes the argon2id hash that a configuration holds (RFC 9106), and
-//! [`verify_password`] checks one.
-//!
-//! Must never know: what a password is for, and the clock.
+//! Must never know whose password it is, or where the hash is kept.
+
+use std::sync::{Mutex, PoisonError};
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, PasswordHash, Salt},
 };
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Makes and compares keyed hashes of passwords.
-pub struct Fingerprints {
-    keyed: Hmac<Sha256>,
-}
-
-/// A keyed hash of one password of one owner. Compared in constant time.
-#[derive(Clone)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprints {
-    /// Draws a fresh key from the operating system.
-    ///
-    /// # Panics
-    /// Where the operating system has no randomness to give; nothing secure can be done there.
-    #[allow(clippy::expect_used)] // see Panics; HMAC takes a key of any length (RFC 2104 section 2)
-    pub fn new() -> Self {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes any key length") }
-    }
-
-    /// The fingerprint of `password` as `owner`'s. The owner is the salt: two owners of one
-    /// password have different fingerprints.
-    pub fn of(&self, owner: &str, password: &SecretString) -> Fingerprint {
-        let mut keyed = self.keyed.clone();
-        keyed.update(&(owner.len() as u64).to_be_bytes());
-        keyed.update(owner.as_bytes());
-        keyed.update(password.expose_secret().as_bytes());
-        Fingerprint(keyed.finalize().into_bytes().into())
-    }
-}
-
-impl Default for Fingerprints {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl PartialEq for Fingerprint {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Fingerprint {}
+/// Pieces of working memory that are kept: as many as logins are checked at one time.
+const SPARE: usize = 2;
+/// Working memory that nobody uses at present, wiped.
+static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
 
 /// The most memory that a configured hash may ask for, in KiB: each login takes it.
 const MOST_MEMORY: u32 = 256 * 1024;
@@ -79,8 +30,17 @@ const MOST_PASSES: u32 = 10;
 pub fn hash_password(password: &SecretString) -> String {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("the operating system gives random bytes");
-    let hash = argon2().hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
-    hash.expect("argon2 takes any password and a salt of 16 octets").to_string()
+    let mut digest = [0; 32];
+    digested(&usual(), password, &salt, &mut digest)
+        .expect("argon2 takes any password and a salt of 16 octets");
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: usual().params().try_into().expect("parameters of argon2 have a form"),
+        salt: Some(Salt::new(&salt).expect("16 octets are a salt")),
+        hash: Some(Output::new(&digest).expect("32 octets are an output")),
+    };
+    hash.to_string()
 }
 
 /// Whether there is no password at all.
@@ -91,10 +51,19 @@ pub fn is_empty(password: &SecretString) -> bool {
 /// Whether the password is the one that was hashed. Takes as long as the hash's parameters ask:
 /// not for an async thread. A string that is no hash matches nothing.
 pub fn verify_password(hash: &str, password: &SecretString) -> bool {
-    let Ok(hash) = PasswordHash::new(hash) else {
-        return false;
-    };
-    argon2().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
+    matches(hash, password).unwrap_or(false)
+}
+
+fn matches(hash: &str, password: &SecretString) -> Option<bool> {
+    let hash = PasswordHash::new(hash).ok()?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let (salt, wanted) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let mut digest = vec![0; wanted.len()];
+    let argon2 = Argon2::new(algorithm, version, params);
+    digested(&argon2, password, salt, &mut digest).ok()?;
+    Some(digest.ct_eq(wanted.as_bytes()).into())
 }
 
 /// What it costs to check a hash: memory times passes. A string that is no hash costs nothing.
@@ -106,11 +75,7 @@ pub fn cost_of(hash: &str) -> u64 {
 /// Does the work of [`verify_password`] for a user who does not exist, and says no.
 pub fn verify_nobody(password: &SecretString) -> bool {
     let mut out = [0; 32];
-    let _ = argon2().hash_password_into(
-        password.expose_secret().as_bytes(),
-        b"nobody's own salt",
-        &mut out,
-    );
+    let _ = digested(&usual(), password, b"nobody's own salt", &mut out);
     false
 }
 
@@ -134,8 +99,29 @@ pub fn check_hash(hash: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn argon2() -> Argon2<'static> {
+fn usual() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::default())
+}
+
+/// The work itself, in memory that is used again: given back to an allocator each time, as much of
+/// it stays behind in every thread that ever checked a password (seen with glibc: hundreds of MiB).
+fn digested(
+    argon2: &Argon2<'_>,
+    password: &SecretString,
+    salt: &[u8],
+    digest: &mut [u8],
+) -> argon2::Result<()> {
+    let spare = || MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = spare().pop().unwrap_or_default();
+    memory.resize(argon2.params().block_count(), Block::new());
+    let password = password.expose_secret().as_bytes();
+    let done = argon2.hash_password_into_with_memory(password, salt, digest, &mut memory);
+    memory.fill(Block::new()); // what a password went into
+    let mut spare = spare();
+    if spare.len() < SPARE {
+        spare.push(memory);
+    }
+    done
 }
 
 #[cfg(test)]
@@ -166,16 +152,5 @@ mod tests {
             let why = check_hash(&hash).unwrap_err();
             assert!(why.contains(words), "{hash}: {why}");
         }
-    }
-
-    #[test]
-    fn a_fingerprint_tells_passwords_and_owners_apart() {
-        let prints = Fingerprints::new();
-        let print = prints.of("ann", &"pw".into());
-        assert!(print == prints.of("ann", &"pw".into()));
-        assert!(print != prints.of("ann", &"pW".into()));
-        assert!(print != prints.of("bob", &"pw".into()));
-        assert!(prints.of("a", &"bc".into()) != prints.of("ab", &"c".into()), "no shifting");
-        assert!(print != Fingerprints::new().of("ann", &"pw".into()), "a key per process");
     }
 }
