@@ -12,6 +12,7 @@ pub mod http_connect;
 pub mod listen;
 pub mod loopback;
 mod prefixed;
+pub mod proxy_login;
 pub mod relay;
 pub mod route;
 pub mod server_tls;
