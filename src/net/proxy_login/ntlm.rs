@@ -89,16 +89,16 @@ pub(super) fn read(message: &[u8]) -> Result<Puzzle, &'static str> {
     let flags = u32_at(message, 20).ok_or("a challenge that is cut off")?;
     let nonce = message.get(24..32).and_then(|octets| octets.try_into().ok());
     let nonce = nonce.ok_or("a challenge that is cut off")?;
-    // The target information is absent from the oldest servers' messages.
-    let info = match (flags & TARGET_INFO, u16_at(message, 40), u32_at(message, 44)) {
-        (0, ..) | (_, None, _) | (_, _, None) | (_, Some(0), _) => Vec::new(),
-        (_, Some(length), Some(at)) => {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let field = message.get(at..).and_then(|rest| rest.get(..length.into()));
-            attributes(field.ok_or("a challenge whose target information is cut off")?)?
-        }
-    };
+    // The oldest servers, and squid's test helper, echo the flag and have no such field: then what
+    // stands in its place points nowhere.
+    let info = target_info(message).filter(|_| flags & TARGET_INFO != 0);
+    let info = info.map_or_else(|| Ok(Vec::new()), attributes)?;
     Ok(Puzzle { whole: message.to_vec(), flags, nonce, info })
+}
+
+fn target_info(message: &[u8]) -> Option<&[u8]> {
+    let (length, at) = (u16_at(message, 40)?, usize::try_from(u32_at(message, 44)?).ok()?);
+    message.get(at..)?.get(..length.into()).filter(|field| !field.is_empty())
 }
 
 fn attributes(mut field: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, &'static str> {
@@ -312,8 +312,8 @@ mod tests {
             ("4e544c4d53535000 01000000", "no challenge"),
             ("4e544c4d53535000 02000000 0000000000000000 33828ae2 0123", "cut off"),
             (
-                "4e544c4d53535000 02000000 0c000c0038000000 33828ae2 0123456789abcdef 0000000000000000 2400240044000000",
-                "cut off",
+                "4e544c4d53535000 02000000 0c000c0038000000 33828ae2 0123456789abcdef 0000000000000000 0600060030000000 020009000000",
+                "is broken",
             ),
         ];
         for (text, words) in rows {
@@ -324,6 +324,10 @@ mod tests {
         let puzzle = read(&octets(old)).unwrap();
         let message = proof(&puzzle, &example(), &Moment { nonce: [1; 8], filetime: 7 });
         assert_eq!(field(&message, 3), b"User", "without Unicode names are octets");
+        // As squid's ntlm_fake_auth says it.
+        let fake = "4e544c4d53535000 02000000 09000900aeaaaaaa 078288a0 a4136c912da7018d
+            000000000000 3a00 574f524b47524f5550";
+        assert!(read(&octets(fake)).unwrap().info.is_empty());
     }
 
     proptest! {
