@@ -58,7 +58,7 @@ pub enum Trouble {
         /// What else its 407 tells; none where it was not asked.
         hint: Option<String>,
         /// Why there is none.
-        error: LoginError,
+        error: Box<LoginError>,
     },
     /// The proxy's answer is not one to CONNECT.
     #[error("proxy {proxy} gave no answer to CONNECT {target} that makes sense: {what}")]

@@ -53,8 +53,13 @@ impl Checker<'_> {
         }
         let auth = self.proxy_auth(table, credentials.as_ref());
         let mut proxy = proxy.ok()?;
-        if let (Some(proxy), Some(auth)) = (&mut proxy, auth) {
-            proxy.auth = auth;
+        match (&mut proxy, auth) {
+            (Some(proxy), Some(auth)) => proxy.auth = auth,
+            (None, Some(_)) => {
+                self.problems
+                    .general("outbound.proxy_auth without a proxy; add proxy or remove it");
+            }
+            (_, None) => {}
         }
         if let Some(credentials) = credentials? {
             match &mut proxy {

@@ -199,8 +199,12 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in any::<String>(), near in "[A-Za-z=\", \\\\]{0,60}") {
-            let _ = (challenges(&text), challenges(&near));
+        fn whatever_is_read_is_read_again_once_printed(text in any::<String>(), near in "[A-Za-z=\", \\\\]{0,60}") {
+            for text in [text, near] {
+                let found = challenges(&text);
+                let printed: Vec<_> = found.iter().map(Challenge::to_string).collect();
+                prop_assert_eq!(challenges(&printed.join(", ")), found);
+            }
         }
     }
 }

@@ -53,10 +53,10 @@ where
     O: Future<Output = Result<Io, Trouble>>,
 {
     let known = memory.of(proxy);
-    let turn = match (&proxy.credentials, known.right()) {
-        (Some(_), None) => Some(known.turn.lock().await),
-        _ => None,
-    };
+    let mut turn = None;
+    if proxy.credentials.is_some() && known.right().is_none() {
+        turn = Some(known.turn.lock().await).filter(|_| known.right().is_none());
+    }
     let mut dance = Dance {
         memory,
         known: &known,
@@ -402,7 +402,12 @@ impl Dance<'_> {
     }
 
     fn trouble(&self, hint: Option<String>, error: LoginError) -> Trouble {
-        Trouble::Login { proxy: self.name(), target: self.target.to_owned(), hint, error }
+        Trouble::Login {
+            proxy: self.name(),
+            target: self.target.to_owned(),
+            hint,
+            error: Box::new(error),
+        }
     }
 
     fn name(&self) -> String {

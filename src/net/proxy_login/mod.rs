@@ -1,4 +1,4 @@
-//! Logging in at an HTTP proxy: Basic, Digest, NTLMv2 and Negotiate, on the connection that then
+//! Logging in at an HTTP proxy: Basic, Digest, NTLM and Negotiate, on the connection that then
 //! becomes the tunnel.
 //!
 //! [`tunnel`] asks for it and carries on until there is one or a reason why not; [`challenge`] reads
@@ -34,7 +34,7 @@ pub use self::{
 pub enum Scheme {
     /// Kerberos (RFC 4559).
     Negotiate,
-    /// NTLMv2 (MS-NTHT).
+    /// NTLM, version 2 (MS-NTHT).
     Ntlm,
     /// RFC 7616.
     Digest,

@@ -1,6 +1,6 @@
 //! NTLM, version 2 only (MS-NLMP): the proxy's nonce is answered with a keyed hash.
 //!
-//! Written here, on the hashes of RustCrypto: the crate `sspi` has the messages too, but pulls some
+//! Written here, on the crates for its hashes: the crate `sspi` has the messages too, but pulls some
 //! 190 crates, three of them pre-releases, for these two. LM and version 1 are never sent, whatever
 //! the proxy negotiates, because they can be turned back into the password. No channel bindings: a
 //! proxy that is reached over TLS and demands them (EPA) refuses. Pure: bytes in, bytes out. Must

@@ -29,7 +29,7 @@ const TYPE_2: &str = "TlRMTVNTUAACAAAADAAMADgAAAAzgoriASNFZ4mrze8AAAAAAAAAACQAJA
 /// A 407 on a connection that lives on, with these challenges.
 fn asks(challenges: &str) -> String {
     let lines: String =
-        challenges.split('|').map(|one| format!("Proxy-Authenticate: {one}\r\n")).collect();
+        challenges.split('|').flat_map(|one| ["Proxy-Authenticate: ", one, "\r\n"]).collect();
     format!("HTTP/1.1 407 Proxy Authentication Required\r\n{lines}Content-Length: 6\r\n\r\n<html>")
 }
 
@@ -37,6 +37,9 @@ fn asks(challenges: &str) -> String {
 fn asks_and_closes(challenges: &str) -> String {
     asks(challenges).replacen("Content-Length", "Connection: close\r\nContent-Length", 1)
 }
+
+/// For each connection the answer to each request.
+type Answers = Vec<Vec<String>>;
 
 /// A proxy: for each connection in turn what it answers to each request; then it closes.
 #[derive(Clone, Default)]
@@ -124,7 +127,7 @@ async fn every_good_way_ends_in_a_tunnel() {
     let type_2 = format!("NTLM {TYPE_2}");
     let ok = || OK.to_owned();
     // The setting, each connection's answers, and what was asked, and by a second tunnel.
-    let rows: Vec<(ProxyAuth, Vec<Vec<String>>, &str, Vec<Vec<String>>, &str)> = vec![
+    let rows: Vec<(ProxyAuth, Answers, &str, Answers, &str)> = vec![
         (Auto, vec![vec![ok()]], "| -", vec![vec![ok()]], "| -"),
         (Auto, vec![vec![asks("Basic realm=x"), ok()]], "| - Basic", vec![vec![ok()]], "| Basic"),
         (
@@ -233,7 +236,7 @@ async fn every_failure_is_told_apart() {
     let type_2 = format!("NTLM {TYPE_2}");
     let all = "Negotiate|NTLM|Digest realm=r, nonce=n|Basic realm=x";
     // The setting, whether there is a user, the answers, what was asked, what is said, the remedy.
-    let rows: Vec<(ProxyAuth, bool, Vec<Vec<String>>, &str, &str, &str)> = vec![
+    let rows: Vec<(ProxyAuth, bool, Answers, &str, &str, &str)> = vec![
         (
             Auto,
             true,

@@ -123,7 +123,7 @@ mod tests {
         let mut all =
             [1_u32.to_be_bytes(), u32::try_from(names.len()).unwrap().to_be_bytes()].concat();
         all.extend(data(realm));
-        names.iter().for_each(|name| all.extend(data(name)));
+        all.extend(names.iter().flat_map(|name| data(name)));
         all
     }
 

@@ -91,8 +91,8 @@ pub(super) fn as_req(client: &Principal, now: Now, stamp: Option<Vec<u8>>) -> Ve
     let padata = stamp.map(|stamp| pa_data(PA_ENC_TIMESTAMP, &stamp));
     let service = name(2, &["krbtgt", &client.realm]);
     let who = name(client.kind, &client.names);
-    let body = req_body(AS_OPTIONS, Some(who), &client.realm, service, now);
-    kdc_req(AS_REQ, padata, body)
+    let body = req_body(AS_OPTIONS, Some(who), &client.realm, &service, now);
+    kdc_req(AS_REQ, padata, &body)
 }
 
 /// PA-ENC-TIMESTAMP (section 5.2.7.2).
@@ -110,14 +110,14 @@ pub(super) fn tgs_req(
     service: &[&str],
     now: Now,
 ) -> Result<Vec<u8>, KerberosError> {
-    let body = req_body(TGS_OPTIONS, None, realm, name(2, service), now);
+    let body = req_body(TGS_OPTIONS, None, realm, &name(2, service), now);
     let suite = suite(tgt.etype)?;
     let hasher = suite.cipher().checksum_type();
     let sum = hasher.hasher().checksum(&tgt.key, USE_TGS_CHECKSUM, &body).map_err(broken)?;
     // hmac-sha1-96-aes128 and -aes256 are 15 and 16 (RFC 3962 section 7).
     let checksum = (tgt.etype - 2, sum);
     let ap_req = signed(tgt, checksum, USE_TGS_AUTHENTICATOR, now, None)?;
-    Ok(kdc_req(TGS_REQ, Some(pa_data(PA_TGS_REQ, &ap_req)), body))
+    Ok(kdc_req(TGS_REQ, Some(pa_data(PA_TGS_REQ, &ap_req)), &body))
 }
 
 /// AP-REQ to the service that `ticket` is for, as GSS-API wants it: without channel bindings and
@@ -238,10 +238,10 @@ fn signed(
     ))
 }
 
-fn kdc_req(kind: u8, padata: Option<Vec<u8>>, body: Vec<u8>) -> Vec<u8> {
+fn kdc_req(kind: u8, padata: Option<Vec<u8>>, body: &[u8]) -> Vec<u8> {
     let mut fields = vec![der::context(1, &der::int(5)), der::context(2, &der::int(kind.into()))];
     fields.extend(padata.map(|one| der::context(3, &der::seq(&[one]))));
-    fields.push(der::context(4, &body));
+    fields.push(der::context(4, body));
     der::application(kind, &der::seq(&fields))
 }
 
@@ -249,14 +249,14 @@ fn req_body(
     options: u32,
     client: Option<Vec<u8>>,
     realm: &str,
-    service: Vec<u8>,
+    service: &[u8],
     now: Now,
 ) -> Vec<u8> {
     let mut fields = vec![der::context(0, &der::flags(options))];
     fields.extend(client.map(|client| der::context(1, &client)));
     fields.extend([
         der::context(2, &der::string(realm)),
-        der::context(3, &service),
+        der::context(3, service),
         der::context(5, &der::tlv(0x18, TILL.as_bytes())),
         der::context(7, &der::int(now.nonce.into())),
         der::context(8, &der::seq(&ETYPES.map(der::int))),
@@ -269,7 +269,7 @@ fn pa_data(kind: i64, value: &[u8]) -> Vec<u8> {
     der::seq(&[der::context(1, &der::int(kind)), der::context(2, &der::octets(value))])
 }
 
-/// PrincipalName (section 5.2.2)
+/// `PrincipalName` (section 5.2.2)
 fn name(kind: i64, names: &[impl AsRef<str>]) -> Vec<u8> {
     let names: Vec<_> = names.iter().map(|name| der::string(name.as_ref())).collect();
     der::seq(&[der::context(0, &der::int(kind)), der::context(1, &der::seq(&names))])
@@ -286,7 +286,7 @@ fn principal(realm: String, name: &[u8]) -> Option<Principal> {
     })
 }
 
-/// EncryptedData (section 5.2.9)
+/// `EncryptedData` (section 5.2.9)
 fn sealed(etype: i64, key: &[u8], usage: i32, plain: &[u8]) -> Result<Vec<u8>, KerberosError> {
     let cipher = suite(etype)?.cipher();
     if key.len() != cipher.key_size() {

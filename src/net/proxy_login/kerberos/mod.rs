@@ -91,20 +91,16 @@ impl Kerberos {
         let host = proxy.host.trim_end_matches('.').to_ascii_lowercase();
         let name = format!("{}@{} HTTP/{host}", owner.names.join("/"), owner.realm);
         let kept = self.kept().get(&name).filter(|ticket| lives(ticket)).cloned();
-        let ticket = match kept {
-            Some(ticket) => ticket,
-            None => {
-                let realm = owner.realm.clone();
-                let fetched =
-                    timeout(LIMIT, fetch(source, &conf, &host)).await.unwrap_or_else(|_| {
-                        let tried = format!("not within {} s", LIMIT.as_secs());
-                        Err(KerberosError::Unreachable { realm, tried })
-                    });
-                let ticket = Arc::new(fetched?);
-                self.kept().insert(name, Arc::clone(&ticket));
-                ticket
-            }
-        };
+        if let Some(ticket) = kept {
+            return message::ap_req(&ticket, now()?).map(Zeroizing::new);
+        }
+        let realm = owner.realm.clone();
+        let fetched = timeout(LIMIT, fetch(source, &conf, &host)).await;
+        let ticket = Arc::new(fetched.unwrap_or_else(|_| {
+            let tried = format!("not within {} s", LIMIT.as_secs());
+            Err(KerberosError::Unreachable { realm, tried })
+        })?);
+        self.kept().insert(name, Arc::clone(&ticket));
         message::ap_req(&ticket, now()?).map(Zeroizing::new)
     }
 

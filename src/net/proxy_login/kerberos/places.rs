@@ -93,7 +93,7 @@ impl Conf {
                 continue;
             }
             if let Some(name) = line.strip_prefix('[') {
-                section = name.split(']').next().unwrap_or_default().to_owned();
+                name.split(']').next().unwrap_or_default().clone_into(&mut section);
                 realm = None;
             } else if let Some(path) = line.strip_prefix("include ") {
                 self.include(Path::new(path.trim()), deep);
@@ -108,14 +108,16 @@ impl Conf {
                     })
                     .collect();
                 files.sort();
-                files.iter().for_each(|file| self.include(file, deep));
+                for file in &files {
+                    self.include(file, deep);
+                }
             } else if line.starts_with('}') {
                 realm = None;
             } else if let Some((key, value)) = line.split_once('=') {
                 let (key, value) = (key.trim(), value.trim().trim_matches('"'));
                 match (section.as_str(), key, &realm) {
                     ("realms", name, None) if value.starts_with('{') => {
-                        realm = Some(name.to_owned())
+                        realm = Some(name.to_owned());
                     }
                     ("realms", "kdc", Some(realm)) => {
                         if let Some(kdc) = host_and_port(value) {
