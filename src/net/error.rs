@@ -152,7 +152,7 @@ impl DialError {
                 format!("Cannot connect to the proxy ({leg})")
             }
             Trouble::Connect { .. } => format!("Cannot connect to the {leg}"),
-            Trouble::Login { .. } => format!("No login at the proxy ({leg})"),
+            Trouble::Login { .. } => format!("No login at the proxy (407, {leg})"),
             Trouble::Refused { status, .. } => format!("The proxy answered {status} ({leg})"),
             Trouble::Odd { .. } | Trouble::Broken { .. } => {
                 format!("The proxy is out of order ({leg})")

@@ -11,6 +11,7 @@
 
 mod basic;
 pub mod challenge;
+mod choice;
 mod dance;
 mod digest;
 mod error;
