@@ -11,8 +11,8 @@ use super::{
 const PORTS: &str = "Ask the proxy team to allow CONNECT to login.microsoftonline.com:443, \
     smtp.office365.com:587 and outlook.office365.com:993 and 995. In Squid: add 587, 993 and 995 to \
     SSL_ports and Safe_ports, limited to these hosts.";
-const LOGIN: &str = "Set outbound.username and outbound.password. mailwicket speaks Basic; for a proxy \
-    that offers only NTLM or Negotiate, put cntlm or px between.";
+const LOGIN: &str = "Set outbound.username and outbound.password, or give the process a Kerberos ticket. \
+    mailwicket speaks Negotiate, NTLM (version 2), Digest and Basic, and takes the strongest on offer.";
 const WAY_OUT: &str = "Ask the proxy team whether the proxy itself can resolve and reach the host and \
     port.";
 const TRUST: &str = "If the issuer is a proxy that opens TLS, add its CA by outbound.ca_file or have \

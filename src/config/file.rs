@@ -150,6 +150,7 @@ pub(super) struct Outbound {
     pub(super) proxy: Option<Spanned<String>>,
     pub(super) username: Option<Spanned<String>>,
     pub(super) password: Option<Spanned<Secret>>,
+    pub(super) proxy_auth: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) no_proxy: Vec<Spanned<String>>,
     pub(super) ca_file: Option<Spanned<PathBuf>>,

@@ -25,14 +25,32 @@ pub struct Proxy {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// User and password for Basic authentication (RFC 7617).
+    /// User and password, where there are any.
     pub credentials: Option<ProxyCredentials>,
+    /// How to log in there.
+    pub auth: ProxyAuth,
+}
+
+/// How to log in at a proxy.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProxyAuth {
+    /// By the strongest scheme that it offers and that can be had here.
+    #[default]
+    Auto,
+    /// Basic (RFC 7617), sent without being asked.
+    Basic,
+    /// Digest (RFC 7616).
+    Digest,
+    /// NTLM, version 2 (MS-NLMP).
+    Ntlm,
+    /// Negotiate (RFC 4559): Kerberos, with user and password or with a ticket.
+    Negotiate,
 }
 
 /// A login at a proxy.
 #[derive(Clone, Debug)]
 pub struct ProxyCredentials {
-    /// User name; holds no colon.
+    /// User name, also `DOMAIN\user` or `user@REALM`; holds no colon.
     pub username: String,
     /// Password.
     pub password: SecretString,

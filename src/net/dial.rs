@@ -15,8 +15,7 @@ use super::{
     Io, Leg,
     error::{DialError, Trouble},
     happy,
-    http_connect::{self, ConnectError},
-    prefixed::prefixed,
+    proxy_login::{LoginMemory, kerberos::Places, tunnel},
     route,
     tls::{self, TlsConfigError},
 };
@@ -38,13 +37,15 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 pub struct Dialer {
     outbound: Outbound,
     tls: Arc<rustls::ClientConfig>,
+    logins: LoginMemory,
 }
 
 impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        Ok(Self { outbound: outbound.clone(), tls })
+        let logins = LoginMemory::new(Places::of_process());
+        Ok(Self { outbound: outbound.clone(), tls, logins })
     }
 
     /// A connection to `host:port`. What a server sent behind a proxy's reply is read first.
@@ -57,7 +58,7 @@ impl Dialer {
         let way = async {
             match proxy {
                 None => tcp(host, port, &target).await.map(|tcp| Box::new(tcp) as Io),
-                Some(proxy) => tunnel(proxy, &target).await,
+                Some(proxy) => tunnel(&self.logins, || to_proxy(proxy), proxy, &target).await,
             }
         };
         let outcome = timeout(DIAL_LIMIT, way).await.unwrap_or_else(|_| {
@@ -101,29 +102,11 @@ pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
-async fn tunnel(proxy: &Proxy, target: &str) -> Result<Io, Trouble> {
+/// A fresh connection to a proxy.
+async fn to_proxy(proxy: &Proxy) -> Result<Io, Trouble> {
     let name = authority(&proxy.host, proxy.port);
     let tcp = tcp(&proxy.host, proxy.port, &format!("proxy {name}")).await?;
-    let mut io = Box::new(tcp) as Io;
-    let credentials = proxy.credentials.as_ref();
-    let (answer, rest) = match http_connect::connect(&mut io, target, credentials).await {
-        Ok(answered) => answered,
-        Err(ConnectError::Io(error)) => return Err(Trouble::Broken { proxy: name, error }),
-        Err(ConnectError::Odd(what)) => {
-            return Err(Trouble::Odd { proxy: name, target: target.to_owned(), what });
-        }
-    };
-    if (200..300).contains(&answer.status) {
-        return Ok(prefixed(rest, io));
-    }
-    Err(Trouble::Refused {
-        proxy: name,
-        target: target.to_owned(),
-        status: answer.status,
-        hint: answer.hint,
-        schemes: answer.schemes,
-        logged_in: credentials.is_some(),
-    })
+    Ok(Box::new(tcp) as Io)
 }
 
 async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {

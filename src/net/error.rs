@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use thiserror::Error;
 
-use super::Leg;
+use super::{Leg, proxy_login::LoginError};
 use crate::advice;
 
 /// A connection that did not come about: on which leg, where to, and what happened.
@@ -47,10 +47,18 @@ pub enum Trouble {
         status: u16,
         /// What else its answer tells: reason phrase, error header.
         hint: String,
-        /// The authentication schemes that a 407 offers.
-        schemes: Vec<String>,
-        /// Whether we sent a login.
-        logged_in: bool,
+    },
+    /// The proxy wants a login, and there is none that it takes.
+    #[error("proxy {proxy}{}: {error}", on_407(.target, .hint.as_deref()))]
+    Login {
+        /// `host:port` of the proxy.
+        proxy: String,
+        /// `host:port` that was asked for.
+        target: String,
+        /// What else its 407 tells; none where it was not asked.
+        hint: Option<String>,
+        /// Why there is none.
+        error: Box<LoginError>,
     },
     /// The proxy's answer is not one to CONNECT.
     #[error("proxy {proxy} gave no answer to CONNECT {target} that makes sense: {what}")]
@@ -111,7 +119,7 @@ impl DialError {
             Trouble::Connect { .. } => "check that the address is reachable from this machine (firewall, \
                  route); where only a proxy leads out, set outbound.proxy"
                 .to_owned(),
-            Trouble::Refused { status: 407, schemes, logged_in, .. } => unauthorized(schemes, *logged_in),
+            Trouble::Login { error, .. } => error.remedy(),
             Trouble::Refused { status: 403, target, .. } => format!(
                 "ask the proxy's owners to allow CONNECT to {target}; in squid: {}",
                 squid_lines(target)
@@ -144,6 +152,7 @@ impl DialError {
                 format!("Cannot connect to the proxy ({leg})")
             }
             Trouble::Connect { .. } => format!("Cannot connect to the {leg}"),
+            Trouble::Login { .. } => format!("No login at the proxy (407, {leg})"),
             Trouble::Refused { status, .. } => format!("The proxy answered {status} ({leg})"),
             Trouble::Odd { .. } | Trouble::Broken { .. } => {
                 format!("The proxy is out of order ({leg})")
@@ -151,22 +160,6 @@ impl DialError {
             Trouble::Tls { .. } => format!("No TLS with the {leg}"),
             Trouble::Timeout { .. } => format!("The {leg} does not answer in time"),
         }
-    }
-}
-
-fn unauthorized(schemes: &[String], logged_in: bool) -> String {
-    let basic = schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("Basic"));
-    if !basic && !schemes.is_empty() {
-        return format!(
-            "the proxy takes only {}; this version of mailwicket speaks Basic: ask for a rule without \
-             login, or put a local proxy that speaks it (cntlm, px) in between",
-            schemes.join(", ")
-        );
-    }
-    if logged_in {
-        "the proxy does not accept username and password of [outbound]: mend them".to_owned()
-    } else {
-        "the proxy wants a login: set username and password in [outbound]".to_owned()
     }
 }
 
@@ -181,6 +174,13 @@ fn squid_lines(target: &str) -> String {
 fn attempts(tried: &[(SocketAddr, io::Error)]) -> String {
     let each: Vec<_> = tried.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     each.join("; ")
+}
+
+fn on_407(target: &str, hint: Option<&str>) -> String {
+    hint.map_or_else(
+        || format!(" for CONNECT {target}"),
+        |hint| format!(" answered 407 to CONNECT {target}{}", reason(hint)),
+    )
 }
 
 fn reason(hint: &str) -> String {

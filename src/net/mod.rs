@@ -13,6 +13,7 @@ pub mod inherited;
 pub mod listen;
 pub mod loopback;
 mod prefixed;
+pub mod proxy_login;
 pub mod relay;
 pub mod route;
 pub mod server_tls;

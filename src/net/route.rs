@@ -33,12 +33,18 @@ fn matches(entry: &NoProxy, host: &str, address: Option<IpAddr>, port: u16) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ProxyAuth;
 
     #[test]
     fn no_proxy_goes_by_name_suffix_port_and_network() {
         let domain = |name: &str, port| NoProxy::Domain { name: name.to_owned(), port };
         let outbound = Outbound {
-            proxy: Some(Proxy { host: "proxy".to_owned(), port: 8080, credentials: None }),
+            proxy: Some(Proxy {
+                host: "proxy".to_owned(),
+                port: 8080,
+                credentials: None,
+                auth: ProxyAuth::Auto,
+            }),
             no_proxy: vec![
                 domain("corp.example", None),
                 domain("half.example", Some(587)),

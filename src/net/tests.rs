@@ -12,23 +12,24 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{Leg, dial::Dialer, error::DialError, http, tls::TlsConfigError};
-use crate::config::{Outbound, Proxy, ProxyCredentials};
+use crate::config::{Outbound, Proxy, ProxyAuth, ProxyCredentials};
 
-/// A server that reads a request head if it should, says these words, and closes.
+/// A server that reads a request head if it should, says these words, and closes; each time.
 async fn says(reads: bool, words: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     TaskTracker::new().spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        if reads {
-            head(&mut stream).await;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if reads {
+                head(&mut stream).await;
+            }
+            for octet in words.chunks(1) {
+                let _ = stream.write_all(octet).await;
+                let _ = stream.flush().await;
+            }
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
         }
-        for octet in words.chunks(1) {
-            let _ = stream.write_all(octet).await;
-            let _ = stream.flush().await;
-        }
-        let _ = stream.shutdown().await;
-        let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     address
 }
@@ -43,8 +44,12 @@ async fn head(stream: &mut TcpStream) -> String {
 
 fn through(proxy: SocketAddr) -> Dialer {
     let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
-    let proxy =
-        Proxy { host: proxy.ip().to_string(), port: proxy.port(), credentials: Some(credentials) };
+    let proxy = Proxy {
+        host: proxy.ip().to_string(),
+        port: proxy.port(),
+        credentials: Some(credentials),
+        auth: ProxyAuth::Auto,
+    };
     Dialer::new(&Outbound { proxy: Some(proxy), ..Outbound::default() }).unwrap()
 }
 
@@ -83,8 +88,8 @@ async fn each_failure_of_a_proxy_names_leg_hop_and_status_and_says_what_to_do() 
         ),
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
-            "answered 407",
-            "takes only Negotiate, NTLM",
+            "answered 407 to CONNECT smtp.office365.com:587 (Proxy Authentication Required): it takes only Negotiate, NTLM",
+            "NTLM: look at the proxy's log",
         ),
         (b"HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n<html>", "answered 502", ""),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered 503", ""),

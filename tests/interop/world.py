@@ -51,7 +51,8 @@ class World:
         self.work.chmod(0o755)
         # The servers' ports, mailwicket's that go through squid, and those that do not.
         names = ("entra", "submission", "imaps", "pop3s", "squid", "smtp", "imap", "pop3", "forbidden",
-                 "imap_direct", "pop3_direct", "smtp_tls", "smtps", "imap_tls", "pop3_tls", "oidc", "imap_identity", "smtp_service", "status")
+                 "imap_direct", "pop3_direct", "smtp_tls", "smtps", "imap_tls", "pop3_tls", "oidc", "imap_identity", "smtp_service", "status",
+                 "login_squid", "login_smtp", "kdc", "kdc_closed")
         self.ports = {name: free_port() for name in names}
         self.running = {}
 

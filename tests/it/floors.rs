@@ -38,24 +38,27 @@ const STRANGERS: [(&str, &[&str]); 6] = [
 ];
 
 /// The files that may look at a secret: where one leaves the program, is hashed, or is checked.
-const EXITS: [&str; 17] = [
-    "cli/mod.rs",               // hash-password: empty or not
-    "config/check/outbound.rs", // control characters
-    "config/check/secret.rs",   // the trailing line end, a GUID in place of a secret, base64
-    "mail/sasl.rs",             // XOAUTH2
-    "net/http_connect.rs",      // Proxy-Authorization
-    "secret/argon2id.rs",
-    "secret/mod.rs",              // hashes
-    "token/claims.rs",            // what a token says of itself
-    "token/entra.rs",             // empty or not, printable or not
-    "token/grant/certificate.rs", // what a key file is encrypted with
-    "token/grant/managed.rs",     // X-IDENTITY-HEADER
-    "token/grant/mod.rs",         // the form
-    "token/signin/browser.rs",    // the challenge of the verifier
-    "token/signin/errand.rs",     // the form
-    "token/signin/who.rs",        // the claims of the id token
-    "token/vault/key.rs",         // the vault's key
-    "token/vault/seal.rs",        // what is encrypted
+const EXITS: [&str; 20] = [
+    "cli/mod.rs",                      // hash-password: empty or not
+    "config/check/outbound.rs",        // control characters
+    "config/check/secret.rs",          // the trailing line end, a GUID in place of a secret, base64
+    "mail/sasl.rs",                    // XOAUTH2
+    "net/proxy_login/basic.rs",        // Proxy-Authorization
+    "net/proxy_login/digest.rs",       // its hash
+    "net/proxy_login/kerberos/mod.rs", // its key
+    "net/proxy_login/ntlm.rs",         // its hash
+    "secret/argon2id.rs",              // the hash of a password
+    "secret/mod.rs",                   // keyed hashes
+    "token/claims.rs",                 // what a token says of itself
+    "token/entra.rs",                  // empty or not, printable or not
+    "token/grant/certificate.rs",      // what a key file is encrypted with
+    "token/grant/managed.rs",          // X-IDENTITY-HEADER
+    "token/grant/mod.rs",              // the form
+    "token/signin/browser.rs",         // the challenge of the verifier
+    "token/signin/errand.rs",          // the form
+    "token/signin/who.rs",             // the claims of the id token
+    "token/vault/key.rs",              // the vault's key
+    "token/vault/seal.rs",             // what is encrypted
 ];
 
 struct Source {

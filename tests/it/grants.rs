@@ -10,7 +10,7 @@ use std::{
 use mailwicket::{
     config::{
         Audience, CertificateFiles, Credential, EntraApp, Grant, IdentitySource, Outbound, Proxy,
-        ProxyCredentials,
+        ProxyAuth, ProxyCredentials,
     },
     net::dial::Dialer,
     sandbox::{
@@ -71,6 +71,7 @@ async fn get(
                 username: "svc-mail".to_owned(),
                 password: "proxy-canary-password".into(),
             }),
+            auth: ProxyAuth::Auto,
         }),
         no_proxy: vec![],
         ca_file: Some(sandbox.ca_file().to_owned()),

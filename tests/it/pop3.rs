@@ -54,6 +54,8 @@ async fn a_message_is_fetched_octet_for_octet_through_the_proxy() {
     assert!(stage.sandbox.world().folder(USER, "INBOX").is_empty(), "QUIT has deleted it");
 
     let connects = stage.sandbox.world().counters().connects;
+    assert_eq!((connects[0].status, &connects[0].user), (407, &None), "no login unasked");
+    let connects = &connects[1..];
     let targets: Vec<_> = connects.iter().map(|connect| connect.target.as_str()).collect();
     assert_eq!(targets, ["login.microsoftonline.com:443", "outlook.office365.com:995"]);
     drop(client);

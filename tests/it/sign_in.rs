@@ -141,8 +141,9 @@ async fn a_device_code_signs_in_the_one_who_is_meant_even_with_mfa() {
     assert!(shown.contains("Trouble") && shown.contains("503"), "{shown}");
     let connects = world.counters().connects;
     assert!(
-        !connects.is_empty()
-            && connects.iter().all(|connect| {
+        connects[0].status == 407
+            && connects.len() > 1
+            && connects[1..].iter().all(|connect| {
                 connect.target == "login.microsoftonline.com:443" && connect.status == 200
             }),
         "through the proxy: {connects:?}"

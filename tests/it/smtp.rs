@@ -25,6 +25,8 @@ async fn a_message_arrives_byte_for_byte_through_the_proxy() {
     );
     assert_eq!(message.mailbox, USER);
     let connects = stage.sandbox.world().counters().connects;
+    assert_eq!((connects[0].status, &connects[0].user), (407, &None), "no login unasked");
+    let connects = &connects[1..];
     let targets: Vec<_> = connects.iter().map(|connect| connect.target.as_str()).collect();
     assert_eq!(
         targets,

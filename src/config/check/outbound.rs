@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::{
     super::{
-        NoProxy, Outbound, Proxy, ProxyCredentials, file,
+        NoProxy, Outbound, Proxy, ProxyAuth, ProxyCredentials, file,
         form::{is_host, network, percent_decoded, split_url},
     },
     Checker,
@@ -51,7 +51,16 @@ impl Checker<'_> {
                 format!("outbound.ca_file: cannot read {}: {error}; mend the path", path.display());
             self.problems.at(given.span(), words);
         }
+        let auth = self.proxy_auth(table, credentials.as_ref());
         let mut proxy = proxy.ok()?;
+        match (&mut proxy, auth) {
+            (Some(proxy), Some(auth)) => proxy.auth = auth,
+            (None, Some(_)) => {
+                self.problems
+                    .general("outbound.proxy_auth without a proxy; add proxy or remove it");
+            }
+            (_, None) => {}
+        }
         if let Some(credentials) = credentials? {
             match &mut proxy {
                 Some(Proxy { credentials: slot @ None, .. }) => *slot = Some(credentials),
@@ -64,6 +73,38 @@ impl Checker<'_> {
             }
         }
         Some(Outbound { proxy, no_proxy, ca_file })
+    }
+
+    /// The scheme that is asked for. All but Negotiate and the choice of the best need a user.
+    fn proxy_auth(
+        &mut self,
+        table: &file::Outbound,
+        credentials: Option<&Option<ProxyCredentials>>,
+    ) -> Option<ProxyAuth> {
+        let word = table.proxy_auth.as_ref()?;
+        let auth = match word.get_ref().as_str() {
+            "auto" => ProxyAuth::Auto,
+            "basic" => ProxyAuth::Basic,
+            "digest" => ProxyAuth::Digest,
+            "ntlm" => ProxyAuth::Ntlm,
+            "negotiate" => ProxyAuth::Negotiate,
+            _ => {
+                self.problems.at(word.span(), "outbound.proxy_auth must be \"auto\", \"basic\", \"digest\", \"ntlm\" or \"negotiate\"");
+                return None;
+            }
+        };
+        let in_url = table.proxy.as_ref().is_some_and(|url| url.get_ref().contains('@'));
+        if !matches!(auth, ProxyAuth::Auto | ProxyAuth::Negotiate)
+            && matches!(credentials, Some(None))
+            && !in_url
+        {
+            let words = format!(
+                "outbound.proxy_auth = \"{}\" needs outbound.username and outbound.password; add them",
+                word.get_ref()
+            );
+            self.problems.at(word.span(), words);
+        }
+        Some(auth)
     }
 
     /// `Some(None)` where there are none, `None` where they are wrong.
@@ -150,7 +191,7 @@ fn proxy(url: &str) -> Result<Option<Proxy>, String> {
     let credentials = login
         .map(|login| login_of(login).ok_or("holds a login that cannot be read"))
         .transpose()?;
-    Ok(Some(Proxy { host: host.to_owned(), port, credentials }))
+    Ok(Some(Proxy { host: host.to_owned(), port, credentials, auth: ProxyAuth::Auto }))
 }
 
 fn login_of(login: &str) -> Option<ProxyCredentials> {

@@ -296,6 +296,18 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
             1,
             &["outbound.password"],
         ),
+        (
+            "[entra.c]",
+            "outbound = { proxy = \"http://x:1\", proxy_auth = \"kerberos\" }\n[entra.c]",
+            1,
+            &["outbound.proxy_auth", "negotiate"],
+        ),
+        (
+            "[entra.c]",
+            "outbound = { proxy = \"http://x:1\", proxy_auth = \"ntlm\" }\n[entra.c]",
+            1,
+            &["needs outbound.username"],
+        ),
         ("[entra.c]", "outbound = { no_proxy = [\"a b\"] }\n[entra.c]", 1, &["no_proxy", "a b"]),
         (
             "[entra.c]",
@@ -318,7 +330,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert!(!error.contains("S3cret"), "{by}: {error}");
         ran += 1;
     }
-    assert_eq!(ran, 52);
+    assert_eq!(ran, 53);
 }
 
 #[test]
