@@ -25,7 +25,7 @@ use secrecy::SecretString;
 
 pub use self::{
     app::{Audience, CertificateFiles, Credential, Date, EntraApp, Expiry, Grant, IdentitySource},
-    outbound::{NoProxy, Outbound, Proxy, ProxyCredentials},
+    outbound::{NoProxy, Outbound, Proxy, ProxyCredentials, ProxyScheme, Way},
     problem::ConfigError,
 };
 use self::{check::Checker, problem::Problems};

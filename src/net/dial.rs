@@ -1,28 +1,34 @@
-//! Opens a connection to a destination, directly or through the proxy.
+//! Opens a connection to a destination, directly or through a proxy; where there are several ways,
+//! by the first that leads there.
 //!
-//! One deadline covers resolving, connecting and CONNECT together. Must never know what is spoken
-//! on the connection.
+//! One deadline covers resolving, connecting and asking the proxy, and all ways together. A proxy
+//! that says no has spoken for all: the next might have other rules, but whoever wrote the list
+//! meant an order for outages, and two logins refused lock an account twice as fast. Must never
+//! know what is spoken on the connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
-    Io, Leg,
-    error::{DialError, Trouble},
+    Io, Leg, authority,
+    error::{DialError, Trouble, is_proxy},
     happy,
     http_connect::{self, ConnectError},
+    order::{self, Order},
     prefixed::prefixed,
     route,
+    socks::{self, SocksError},
     tls::{self, TlsConfigError},
+    tunnel::guarded,
 };
-use crate::config::{Outbound, Proxy};
+use crate::config::{Outbound, Proxy, ProxyScheme, Way};
 
-/// The limit on resolving, connecting and CONNECT together. Longer than a TCP connect through a
+/// The limit on resolving, connecting and asking the proxy together, over all ways. Longer than a TCP connect through a
 /// congested proxy takes, shorter than the login deadline.
 const DIAL_LIMIT: Duration = Duration::from_secs(20);
 /// The limit on a TLS handshake.
@@ -34,42 +40,86 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// before they give it up; by their own pause that would take eleven minutes more.
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 
-/// Knows the way out.
+/// Knows the ways out.
 pub struct Dialer {
     outbound: Outbound,
     tls: Arc<rustls::ClientConfig>,
+    order: Order,
 }
 
 impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        Ok(Self { outbound: outbound.clone(), tls })
+        Ok(Self { outbound: outbound.clone(), tls, order: Order::default() })
     }
 
-    /// A connection to `host:port`. What a server sent behind a proxy's reply is read first.
+    /// A connection to `host:port`, by the first of the ways that leads there. What a server sent
+    /// behind a proxy's reply is read first.
     pub async fn dial(&self, leg: Leg, host: &str, port: u16) -> Result<Io, DialError> {
-        let proxy = match leg {
-            Leg::Token | Leg::Mail => route::proxy_for(&self.outbound, host, port),
-            Leg::Machine => None,
-        };
+        let ways = self.order.of(route::ways(&self.outbound, leg, host, port));
+        let end = Instant::now() + DIAL_LIMIT;
+        let (mut failed, mut left) = (Vec::new(), u32::try_from(ways.len()).unwrap_or(u32::MAX));
+        for way in ways {
+            // A way that swallows everything leaves time for those behind it.
+            let share = end.saturating_duration_since(Instant::now()) / left.max(1);
+            left = left.saturating_sub(1);
+            match self.go(way, host, port, share).await {
+                Ok(io) => {
+                    self.order.led(way, &failed);
+                    return Ok(io);
+                }
+                Err(trouble) => {
+                    let is_verdict = trouble.is_verdict();
+                    failed.push((way, trouble));
+                    if is_verdict {
+                        break;
+                    }
+                }
+            }
+        }
+        let troubles = failed.into_iter().map(|(_, trouble)| trouble).collect();
+        Err(DialError { leg, trouble: Trouble::all(troubles) })
+    }
+
+    /// The ways to `host:port` in words, in their order, each with what becomes of it. For
+    /// diagnosis: all are gone, and none is remembered.
+    pub async fn survey(&self, leg: Leg, host: &str, port: u16) -> Vec<(String, Option<DialError>)> {
+        let mut seen = Vec::new();
+        for way in route::ways(&self.outbound, leg, host, port) {
+            let outcome = self.go(way, host, port, DIAL_LIMIT).await;
+            let error = outcome.err().map(|trouble| DialError { leg, trouble });
+            seen.push((order::words(way), error));
+        }
+        seen
+    }
+
+    async fn go(&self, way: &Way, host: &str, port: u16, limit: Duration) -> Result<Io, Trouble> {
         let target = authority(host, port);
-        let way = async {
-            match proxy {
-                None => tcp(host, port, &target).await.map(|tcp| Box::new(tcp) as Io),
-                Some(proxy) => tunnel(proxy, &target).await,
+        let going = async {
+            match way {
+                Way::Direct => Ok(Box::new(tcp(host, port, &target).await?) as Io),
+                Way::Proxy(proxy) => {
+                    let io = match proxy.scheme {
+                        ProxyScheme::Http | ProxyScheme::Https => {
+                            asked(proxy, &self.tls, &target).await?
+                        }
+                        ProxyScheme::Socks5h => {
+                            let io = open(proxy.scheme, &proxy.host, proxy.port, &self.tls).await?;
+                            socks(io, proxy, host, port).await?
+                        }
+                    };
+                    Ok(guarded(io, &authority(&proxy.host, proxy.port), &target))
+                }
             }
         };
-        let outcome = timeout(DIAL_LIMIT, way).await.unwrap_or_else(|_| {
-            let target = match proxy {
-                None => target.clone(),
-                Some(Proxy { host, port, .. }) => {
-                    format!("{target} through proxy {}", authority(host, *port))
-                }
+        timeout(limit, going).await.unwrap_or_else(|_| {
+            let target = match way {
+                Way::Direct => target.clone(),
+                Way::Proxy(proxy) => format!("{target} through proxy {}", authority(&proxy.host, proxy.port)),
             };
-            Err(Trouble::Timeout { target, phase: "connection", seconds: DIAL_LIMIT.as_secs() })
-        });
-        outcome.map_err(|trouble| DialError { leg, trouble })
+            Err(Trouble::Timeout { target, phase: "connection", seconds: limit.as_secs() })
+        })
     }
 
     /// TLS on a connection; certificate and name are verified.
@@ -93,6 +143,9 @@ impl Dialer {
     }
 }
 
+/// A connection to a proxy, in the making.
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Io, Trouble>> + Send + 'a>>;
+
 /// Options for a connection of either side: no delay for small writes, and keepalive, so that a
 /// peer that vanished is noticed.
 pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
@@ -101,10 +154,44 @@ pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
-async fn tunnel(proxy: &Proxy, target: &str) -> Result<Io, Trouble> {
+/// A connection to a proxy itself.
+async fn open(
+    scheme: ProxyScheme,
+    host: &str,
+    port: u16,
+    config: &Arc<rustls::ClientConfig>,
+) -> Result<Io, Trouble> {
+    let name = format!("proxy {}", authority(host, port));
+    let io = Box::new(tcp(host, port, &name).await?) as Io;
+    match scheme {
+        ProxyScheme::Http | ProxyScheme::Socks5h => Ok(io),
+        ProxyScheme::Https => tls::connect(Arc::clone(config), host, &name, io).await,
+    }
+}
+
+/// A tunnel of an HTTP proxy. What opens connections owns what it needs and boxes them: through an
+/// async closure that borrows the compiler finds no way to Send.
+fn asked<'a>(
+    proxy: &'a Proxy,
+    config: &Arc<rustls::ClientConfig>,
+    target: &'a str,
+) -> Opening<'a> {
+    let (scheme, host, port) = (proxy.scheme, proxy.host.clone(), proxy.port);
+    let config = Arc::clone(config);
+    let open = move || -> Opening<'static> {
+        let (host, config) = (host.clone(), Arc::clone(&config));
+        Box::pin(async move { open(scheme, &host, port, &config).await })
+    };
+    Box::pin(tunnel(open, proxy, target))
+}
+
+async fn tunnel(
+    open: impl AsyncFn() -> Result<Io, Trouble>,
+    proxy: &Proxy,
+    target: &str,
+) -> Result<Io, Trouble> {
     let name = authority(&proxy.host, proxy.port);
-    let tcp = tcp(&proxy.host, proxy.port, &format!("proxy {name}")).await?;
-    let mut io = Box::new(tcp) as Io;
+    let mut io = open().await?;
     let credentials = proxy.credentials.as_ref();
     let (answer, rest) = match http_connect::connect(&mut io, target, credentials).await {
         Ok(answered) => answered,
@@ -126,20 +213,27 @@ async fn tunnel(proxy: &Proxy, target: &str) -> Result<Io, Trouble> {
     })
 }
 
+async fn socks(mut io: Io, proxy: &Proxy, host: &str, port: u16) -> Result<Io, Trouble> {
+    let (name, target) = (authority(&proxy.host, proxy.port), authority(host, port));
+    match socks::connect(&mut io, host, port, proxy.credentials.as_ref()).await {
+        Ok(()) => Ok(io),
+        Err(SocksError::Io(error)) => Err(Trouble::Broken { proxy: name, error }),
+        Err(SocksError::Odd(what)) => Err(Trouble::NoSocks { proxy: name, target, what }),
+        Err(SocksError::Refused(refusal)) => Err(Trouble::Socks { proxy: name, target, refusal }),
+    }
+}
+
 async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {
     let name = host.trim_matches(['[', ']']);
     let addresses: Vec<SocketAddr> = lookup_host((name, port))
         .await
-        .map_err(|error| Trouble::Resolve { host: name.to_owned(), error })?
+        .map_err(|error| {
+            let whose = if is_proxy(hop) { "proxy " } else { "" };
+            Trouble::Resolve { hop: format!("{whose}{name}"), error }
+        })?
         .collect();
     let tcp = happy::race(addresses, TcpStream::connect).await;
     let tcp = tcp.map_err(|tried| Trouble::Connect { hop: hop.to_owned(), tried })?;
     let _ = tune(&tcp); // a connection without keepalive still carries mail
     Ok(tcp)
-}
-
-/// `host:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2).
-fn authority(host: &str, port: u16) -> String {
-    let host = host.trim_matches(['[', ']']);
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
