@@ -84,7 +84,12 @@ impl Dialer {
 
     /// The ways to `host:port` in words, in their order, each with what becomes of it. For
     /// diagnosis: all are gone, and none is remembered.
-    pub async fn survey(&self, leg: Leg, host: &str, port: u16) -> Vec<(String, Option<DialError>)> {
+    pub async fn survey(
+        &self,
+        leg: Leg,
+        host: &str,
+        port: u16,
+    ) -> Vec<(String, Option<DialError>)> {
         let mut seen = Vec::new();
         for way in route::ways(&self.outbound, leg, host, port) {
             let outcome = self.go(way, host, port, DIAL_LIMIT).await;
@@ -116,7 +121,9 @@ impl Dialer {
         timeout(limit, going).await.unwrap_or_else(|_| {
             let target = match way {
                 Way::Direct => target.clone(),
-                Way::Proxy(proxy) => format!("{target} through proxy {}", authority(&proxy.host, proxy.port)),
+                Way::Proxy(proxy) => {
+                    format!("{target} through proxy {}", authority(&proxy.host, proxy.port))
+                }
             };
             Err(Trouble::Timeout { target, phase: "connection", seconds: limit.as_secs() })
         })
@@ -171,11 +178,7 @@ async fn open(
 
 /// A tunnel of an HTTP proxy. What opens connections owns what it needs and boxes them: through an
 /// async closure that borrows the compiler finds no way to Send.
-fn asked<'a>(
-    proxy: &'a Proxy,
-    config: &Arc<rustls::ClientConfig>,
-    target: &'a str,
-) -> Opening<'a> {
+fn asked<'a>(proxy: &'a Proxy, config: &Arc<rustls::ClientConfig>, target: &'a str) -> Opening<'a> {
     let (scheme, host, port) = (proxy.scheme, proxy.host.clone(), proxy.port);
     let config = Arc::clone(config);
     let open = move || -> Opening<'static> {

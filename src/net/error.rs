@@ -230,7 +230,9 @@ impl Trouble {
                 format!("The proxy is out of order ({leg})")
             }
             Self::Early(_) => format!("The proxy broke off the connection ({leg})"),
-            Self::Tls { target, .. } if is_proxy(target) => format!("No TLS with the proxy ({leg})"),
+            Self::Tls { target, .. } if is_proxy(target) => {
+                format!("No TLS with the proxy ({leg})")
+            }
             Self::Tls { .. } => format!("No TLS with the {leg}"),
             Self::Timeout { target, .. } if target.contains(THROUGH) => {
                 format!("The proxy does not answer in time ({leg})")

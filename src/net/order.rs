@@ -138,10 +138,7 @@ mod tests {
         let order = Order::default();
         order.led(&b, &[(&a, trouble())]);
         order.led(&Way::Direct, &[(&b, trouble()), (&a, trouble())]);
-        assert_eq!(
-            shown(&order.of(vec![&a, &b])),
-            "socks5h proxy a:1080, socks5h proxy b:1080"
-        );
+        assert_eq!(shown(&order.of(vec![&a, &b])), "socks5h proxy a:1080, socks5h proxy b:1080");
         assert_eq!(shown(&order.of(vec![&a])), "socks5h proxy a:1080");
     }
 }

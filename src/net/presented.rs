@@ -100,8 +100,11 @@ fn presented(certificate: &CertificateDer<'_>) -> Option<Presented> {
 
 /// A stranger wrote it, and it goes to the log.
 fn one_line(name: &str) -> String {
-    let name: String =
-        name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(NAME).collect();
+    let name: String = name
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(NAME)
+        .collect();
     if name.is_empty() { "no name".to_owned() } else { name }
 }
 

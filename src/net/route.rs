@@ -107,10 +107,8 @@ mod tests {
 
     #[test]
     fn each_leg_has_its_ways_in_their_order() {
-        let mut outbound = Outbound {
-            proxies: vec![proxy("b"), proxy("a"), Way::Direct],
-            ..Outbound::default()
-        };
+        let mut outbound =
+            Outbound { proxies: vec![proxy("b"), proxy("a"), Way::Direct], ..Outbound::default() };
         let of = |outbound: &Outbound, leg| names(&ways(outbound, leg, "host.example", 443));
         assert_eq!(of(&outbound, Leg::Mail), "b a direct");
         assert_eq!(of(&outbound, Leg::Token), "b a direct");

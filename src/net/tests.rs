@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{Leg, dial::Dialer, error::DialError, http, tls::TlsConfigError};
-use crate::config::{Outbound, Proxy, ProxyCredentials};
+use crate::config::{Outbound, Proxy, ProxyCredentials, ProxyScheme, Way};
 
 /// A server that reads a request head if it should, says these words, and closes.
 async fn says(reads: bool, words: &'static [u8]) -> SocketAddr {
@@ -43,9 +43,14 @@ async fn head(stream: &mut TcpStream) -> String {
 
 fn through(proxy: SocketAddr) -> Dialer {
     let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
-    let proxy =
-        Proxy { host: proxy.ip().to_string(), port: proxy.port(), credentials: Some(credentials) };
-    Dialer::new(&Outbound { proxy: Some(proxy), ..Outbound::default() }).unwrap()
+    let proxy = Proxy {
+        scheme: ProxyScheme::Http,
+        host: proxy.ip().to_string(),
+        port: proxy.port(),
+        credentials: Some(credentials),
+    };
+    let proxies = vec![Way::Proxy(proxy)];
+    Dialer::new(&Outbound { proxies, ..Outbound::default() }).unwrap()
 }
 
 async fn refused(words: &'static [u8]) -> DialError {
@@ -88,7 +93,7 @@ async fn each_failure_of_a_proxy_names_leg_hop_and_status_and_says_what_to_do() 
         ),
         (b"HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n<html>", "answered 502", ""),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered 503", ""),
-        (b"HTTP/1.1 303 See Other\r\nLocation: https://login.proxy/\r\n\r\n", "Location: https://login.proxy/", ""),
+        (b"HTTP/1.1 303 See Other\r\nLocation: https://login.proxy/\r\n\r\n", "Location: https://login.proxy/", "at login.proxy to log in"),
         (b"<html>a web server</html>\r\n\r\n", "no answer to CONNECT smtp.office365.com:587 that makes sense", "HTTP proxy"),
         (b"", "it closed the connection", "HTTP proxy"),
         (b"HTTP/1.1 200", "in the middle of its answer", "HTTP proxy"),
@@ -209,7 +214,11 @@ async fn certificate_and_name_are_verified_and_each_fault_has_its_words() {
     };
     assert!(tls(ours.server("localhost", 4000).await).await.is_ok());
     let rows = [
-        (theirs.server("localhost", 4000).await, "unknown authority", "ca_file"),
+        (
+            theirs.server("localhost", 4000).await,
+            "unknown authority: issued by \"CN=theirs\" for \"CN=rcgen self signed cert\"",
+            "ca_file",
+        ),
         (ours.server("other.example", 4000).await, "another name", "host name"),
         (ours.server("localhost", 2021).await, "expired", "clock"),
         (says(false, b"220 this is no TLS\r\n").await, "does not speak TLS", "upstream.security"),

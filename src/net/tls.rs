@@ -72,10 +72,7 @@ pub(super) async fn connect(
 ) -> Result<Io, Trouble> {
     let trouble = |(what, remedy)| Trouble::Tls { target: target.to_owned(), what, remedy };
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| {
-        trouble((
-            "the host is no DNS name or address".to_owned(),
-            "mend the host name".to_owned(),
-        ))
+        trouble(("the host is no DNS name or address".to_owned(), "mend the host name".to_owned()))
     })?;
     match noting(TlsConnector::from(config).connect(name, io)).await {
         (Ok(tls), _) => Ok(Box::new(tls)),

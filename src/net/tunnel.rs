@@ -47,8 +47,9 @@ impl Early {
         let Self { target, .. } = self;
         match self.what {
             Behaviour::Closed => format!(
-                "it says yes before it has tried, and cannot or may not reach {target}, or cuts what it \
-                 cannot inspect: look at its log, and ask its owners to allow {target} without inspection"
+                "either {target} closed it, or the proxy says yes before it has tried, and then cannot or may \
+                 not reach {target}, or cuts what it cannot inspect: look at the proxy's log, and ask its owners \
+                 to allow {target} without inspection"
             ),
             Behaviour::Page => format!(
                 "that is a page to log in or a refusal: ask the proxy's owners to allow {target} without a \
@@ -103,7 +104,10 @@ impl AsyncRead for Tunnel {
             }
             (Err(error), _) => Err(error),
             (Ok(()), None) => self.early(io::ErrorKind::UnexpectedEof, Behaviour::Closed),
-            (Ok(()), Some(b'<')) => self.early(io::ErrorKind::InvalidData, Behaviour::Page),
+            (Ok(()), Some(b'<')) => {
+                buf.set_filled(before); // an error has no octets
+                self.early(io::ErrorKind::InvalidData, Behaviour::Page)
+            }
             (Ok(()), Some(_)) => {
                 self.unheard = None;
                 Ok(())

@@ -20,7 +20,12 @@ use crate::{
         client::{ClientRole, Failure, TokenForm, TokenLogin},
         server::Offer,
     },
-    net::{Io, Leg, dial::Dialer, error::DialError},
+    net::{
+        Io, Leg,
+        dial::Dialer,
+        error::DialError,
+        tunnel::{Behaviour, Early},
+    },
     token::{Identity, Token, TokenError, cache::Tokens},
 };
 
@@ -311,6 +316,10 @@ impl OpenError {
             Self::Token(error) => error.remedy(),
             Self::Dial(error) => error.remedy(),
             Self::Dialogue(Failure::TokenTooLong { .. }) => Some(TOKEN_TOO_LONG.to_owned()),
+            Self::Dialogue(failure) if failure.remedy().is_some() => {
+                failure.remedy().map(str::to_owned)
+            }
+            Self::Io(_, error) => Early::within(error).map(Early::remedy),
             _ => self.advice(by_app).map(|advice| advice.remedy.to_owned()),
         }
     }
@@ -342,7 +351,13 @@ impl OpenError {
             },
             Self::Dialogue(failure) => failure.to_string(),
             Self::Closed(phase) => format!("Upstream closed the connection during {phase}"),
-            Self::Io(phase, _) => format!("Upstream connection broke during {phase}"),
+            Self::Io(phase, error) => match Early::within(error).map(|early| early.what) {
+                Some(Behaviour::Closed) => {
+                    format!("The proxy or the mail server closed the connection during {phase}")
+                }
+                Some(Behaviour::Page) => format!("The proxy sent a web page during {phase}"),
+                None => format!("Upstream connection broke during {phase}"),
+            },
         }
     }
 }
@@ -356,9 +371,10 @@ impl fmt::Display for OpenError {
             Self::Closed(phase) => {
                 write!(f, "mail: the server closed the connection during {phase}")
             }
-            Self::Io(phase, error) => {
-                write!(f, "mail: the connection broke during {phase}: {error}")
-            }
+            Self::Io(phase, error) => match Early::within(error) {
+                Some(early) => write!(f, "mail: {early} ({phase})"),
+                None => write!(f, "mail: the connection broke during {phase}: {error}"),
+            },
         }
     }
 }

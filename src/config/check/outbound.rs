@@ -71,7 +71,10 @@ impl Checker<'_> {
         }
         let direct = ways.iter().position(|way| matches!(way, Ok(Way::Direct)));
         if direct.is_some_and(|at| at + 1 < ways.len()) {
-            wrong.push("has \"none\" before a proxy, which is then never tried; it may only be the last".to_owned());
+            wrong.push(
+                "has \"none\" before a proxy, which is then never tried; it may only be the last"
+                    .to_owned(),
+            );
         }
         wrong.dedup();
         let is_usable = wrong.is_empty();

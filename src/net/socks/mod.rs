@@ -83,7 +83,9 @@ impl Refusal {
                 "ask the proxy's owners whether the proxy itself can resolve and reach the host and port; trying \
                  again later may help"
             }
-            Self::Reply(7) => "what answers knows no CONNECT: check that outbound.proxy names a SOCKS 5 proxy",
+            Self::Reply(7) => {
+                "what answers knows no CONNECT: check that outbound.proxy names a SOCKS 5 proxy"
+            }
             Self::Reply(8) => {
                 "the proxy takes no host names: have that allowed there, or name another proxy in outbound.proxy"
             }
@@ -119,7 +121,8 @@ pub async fn connect(
     port: u16,
     credentials: Option<&ProxyCredentials>,
 ) -> Result<(), SocksError> {
-    let request = request(host, port).ok_or_else(|| odd("the host's name is too long for SOCKS"))?;
+    let request =
+        request(host, port).ok_or_else(|| odd("the host's name is too long for SOCKS"))?;
     log_in(io, credentials).await?;
     send(io, &request).await?;
     let [version, code, _, kind] = read(io).await?;
@@ -164,7 +167,9 @@ async fn log_in(io: &mut Io, credentials: Option<&ProxyCredentials>) -> Result<(
         (VERSION, NO_METHOD, _) => {
             Err(SocksError::Refused(Refusal::Method { logged_in: credentials.is_some() }))
         }
-        (VERSION, method, _) => Err(odd(format!("it chose method {method}, which was not offered"))),
+        (VERSION, method, _) => {
+            Err(odd(format!("it chose method {method}, which was not offered")))
+        }
         (b'H', b'T', _) => Err(odd("it speaks HTTP; write http:// in outbound.proxy")),
         (b'<', ..) => Err(odd("it sent a web page")),
         (0 | 4, ..) => Err(odd("it speaks SOCKS 4; a SOCKS 5 proxy is needed")),

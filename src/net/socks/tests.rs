@@ -54,7 +54,8 @@ fn words(outcome: &Result<(), SocksError>) -> String {
 #[tokio::test]
 async fn names_go_unresolved_and_a_greeting_behind_the_reply_is_kept() {
     let (outcome, rest, told) =
-        met("smtp.office365.com", None, b"\x05\0\x05\0\0\x01\x0a\0\0\x01\x02\x4b220 ready\r\n").await;
+        met("smtp.office365.com", None, b"\x05\0\x05\0\0\x01\x0a\0\0\x01\x02\x4b220 ready\r\n")
+            .await;
     assert_eq!(words(&outcome), "fine");
     assert_eq!(rest, b"220 ready\r\n");
     assert_eq!(told, b"\x05\x01\0\x05\x01\0\x03\x12smtp.office365.com\x02\x4b");
@@ -72,7 +73,10 @@ async fn addresses_go_as_such_and_come_in_every_type() {
             b"\x05\0\x05\0\0\x040123456789abcdef\0\0!",
         ] {
             let (outcome, rest, told) = met(host, None, reply).await;
-            assert_eq!((words(&outcome).as_str(), &rest[..], &told[..]), ("fine", &b"!"[..], asked));
+            assert_eq!(
+                (words(&outcome).as_str(), &rest[..], &told[..]),
+                ("fine", &b"!"[..], asked)
+            );
         }
     }
 }
