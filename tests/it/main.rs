@@ -19,3 +19,4 @@ mod stage;
 mod tls_pair;
 mod transcripts;
 mod upkeep;
+mod ways;
