@@ -45,20 +45,27 @@ pub struct Dialer {
     outbound: Outbound,
     tls: Arc<rustls::ClientConfig>,
     order: Order,
+    limit: Duration,
 }
 
 impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        Ok(Self { outbound: outbound.clone(), tls, order: Order::default() })
+        Ok(Self { outbound: outbound.clone(), tls, order: Order::default(), limit: DIAL_LIMIT })
+    }
+
+    /// With another limit than [`DIAL_LIMIT`], which no test can wait for.
+    #[cfg(test)]
+    pub(super) fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// A connection to `host:port`, by the first of the ways that leads there. What a server sent
     /// behind a proxy's reply is read first.
     pub async fn dial(&self, leg: Leg, host: &str, port: u16) -> Result<Io, DialError> {
         let ways = self.order.of(route::ways(&self.outbound, leg, host, port));
-        let end = Instant::now() + DIAL_LIMIT;
+        let end = Instant::now() + self.limit;
         let (mut failed, mut left) = (Vec::new(), u32::try_from(ways.len()).unwrap_or(u32::MAX));
         for way in ways {
             // A way that swallows everything leaves time for those behind it.
@@ -92,7 +99,7 @@ impl Dialer {
     ) -> Vec<(String, Option<DialError>)> {
         let mut seen = Vec::new();
         for way in route::ways(&self.outbound, leg, host, port) {
-            let outcome = self.go(way, host, port, DIAL_LIMIT).await;
+            let outcome = self.go(way, host, port, self.limit).await;
             let error = outcome.err().map(|trouble| DialError { leg, trouble });
             seen.push((order::words(way), error));
         }

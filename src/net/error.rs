@@ -204,7 +204,8 @@ impl Trouble {
                  inspects TLS may not know STARTTLS; ask for a bypass"
                 .to_owned(),
             Self::Timeout { target, .. } if target.contains(THROUGH) => "the proxy, or a firewall before it, drops the \
-                 packets silently, or the proxy waits for the host: check that it runs, and look at its log"
+                 packets silently, or the proxy waits for the host: check that it runs and that the scheme (http, https, \
+                 socks5h) is what it speaks, and look at its log"
                 .to_owned(),
             Self::Timeout { .. } => {
                 "a firewall may drop the packets silently; where only a proxy leads out, set outbound.proxy".to_owned()
