@@ -2,6 +2,7 @@
 
 use mailwicket::{
     config::Config,
+    doctor::{Finding, Verdict, examine},
     sandbox::{
         Sandbox,
         world::{Connect, ProxyFault},
@@ -185,4 +186,36 @@ async fn a_login_and_a_page_of_a_captive_portal_are_told() {
         ran += 1;
     }
     assert_eq!(ran, 2);
+}
+
+#[tokio::test]
+async fn check_shows_the_way_of_each_leg_and_walks_the_others() {
+    let sandbox = Stage::sandbox().await;
+    let dead = closed().await;
+    let text = format!(
+        "proxy = [\"http://{dead}\", \"socks5h://SOCKS\", \"http://HTTP\"]\ntoken_proxy = \"https://SECURE\""
+    );
+    let findings = examine(&config(&sandbox, &text), Some(USER)).await;
+    let told: Vec<_> = findings
+        .iter()
+        .map(|finding| match &finding.verdict {
+            Verdict::Fine => finding.what.clone(),
+            Verdict::Warning(words) => format!("{}: warning: {}", finding.what, words.error),
+            Verdict::Failure(words) => format!("{}: failure: {}", finding.what, words.error),
+        })
+        .collect();
+    let way = "way to smtp.office365.com:587 (mail)";
+    for words in [
+        format!(
+            "way to login.microsoftonline.com:443 (token endpoint): https proxy localhost:{}",
+            sandbox.secure_proxy().port()
+        ),
+        format!("{way}: http proxy {dead}: warning: mail: cannot connect to proxy {dead}: "),
+        format!("{way}: socks5h proxy {}, which is taken", sandbox.socks()),
+        format!("{way}: http proxy {}, in reserve", sandbox.proxy()),
+        format!("{USER}: logged in over smtp"),
+    ] {
+        assert!(told.iter().any(|line| line.starts_with(&words)), "{words}: {told:#?}");
+    }
+    assert!(!findings.iter().any(Finding::is_failure), "{told:#?}");
 }
