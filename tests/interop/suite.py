@@ -4,7 +4,7 @@ import sys
 import time
 
 from cases import CASES
-from cases import smtp, imap, pop3, local_tls, identity, process  # noqa: F401, in this order
+from cases import smtp, imap, pop3, local_tls, identity, proxy_ways, process  # noqa: F401, in this order
 from world import World
 
 
