@@ -126,13 +126,14 @@ impl Dialer {
             }
         };
         timeout(limit, going).await.unwrap_or_else(|_| {
+            let seconds = (limit + Duration::from_millis(500)).as_secs(); // 9.99 is 10
             let target = match way {
                 Way::Direct => target.clone(),
                 Way::Proxy(proxy) => {
                     format!("{target} through proxy {}", authority(&proxy.host, proxy.port))
                 }
             };
-            Err(Trouble::Timeout { target, phase: "connection", seconds: limit.as_secs() })
+            Err(Trouble::Timeout { target, phase: "connection", seconds })
         })
     }
 
