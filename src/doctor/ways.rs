@@ -70,12 +70,12 @@ mod tests {
     use super::{super::Verdict, *};
     use crate::net::error::Trouble;
 
-    fn failed() -> Option<DialError> {
+    fn failed() -> DialError {
         let tried = Vec::new();
-        Some(DialError {
+        DialError {
             leg: Leg::Mail,
             trouble: Trouble::Connect { hop: "proxy a:1".to_owned(), tried },
-        })
+        }
     }
 
     #[test]
@@ -83,10 +83,10 @@ mod tests {
         // What is met on each way, and the verdicts.
         let rows = [
             (vec![None], "ok w: 0"),
-            (vec![failed()], "FAIL w: 0"),
+            (vec![Some(failed())], "FAIL w: 0"),
             (vec![None, None], "ok w: 0, which is taken; ok w: 1, in reserve"),
-            (vec![failed(), None], "warn w: 0; ok w: 1, which is taken"),
-            (vec![failed(), failed()], "FAIL w: 0; FAIL w: 1"),
+            (vec![Some(failed()), None], "warn w: 0; ok w: 1, which is taken"),
+            (vec![Some(failed()), Some(failed())], "FAIL w: 0; FAIL w: 1"),
         ];
         let mut ran = 0;
         for (seen, expected) in rows {

@@ -317,15 +317,17 @@ fn numbered(troubles: &[Trouble]) -> String {
 
 /// The remedies by the numbers of their troubles, each told once.
 fn together(troubles: &[Trouble]) -> Option<String> {
-    let mut told: Vec<(String, String)> = Vec::new();
+    let mut told: Vec<(Vec<String>, String)> = Vec::new();
     for (at, trouble) in troubles.iter().enumerate() {
         let Some(remedy) = trouble.remedy() else { continue };
+        let number = (at + 1).to_string();
         match told.iter_mut().find(|(_, known)| *known == remedy) {
-            Some((numbers, _)) => *numbers += &format!(", {}", at + 1),
-            None => told.push(((at + 1).to_string(), remedy)),
+            Some((numbers, _)) => numbers.push(number),
+            None => told.push((vec![number], remedy)),
         }
     }
-    let each: Vec<_> =
-        told.into_iter().map(|(numbers, remedy)| format!("({numbers}) {remedy}")).collect();
+    let each =
+        told.into_iter().map(|(numbers, remedy)| format!("({}) {remedy}", numbers.join(", ")));
+    let each: Vec<_> = each.collect();
     (!each.is_empty()).then(|| each.join("; "))
 }

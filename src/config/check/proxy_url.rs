@@ -73,7 +73,7 @@ fn is_pac(url: &str) -> bool {
     let url = url.to_ascii_lowercase();
     let path = url.split(['?', '#']).next().unwrap_or_default();
     url.starts_with("pac+")
-        || path.ends_with(".pac")
+        || path.rsplit_once('.').is_some_and(|(_, kind)| kind == "pac")
         || path.ends_with("/wpad.dat")
         || ["wpad", "auto"].contains(&path)
 }
