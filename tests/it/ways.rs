@@ -5,7 +5,7 @@ use mailwicket::{
     doctor::{Finding, Verdict, examine},
     sandbox::{
         Sandbox,
-        world::{Connect, ProxyFault},
+        world::{Connect, ProxyFault, SmtpFault},
     },
 };
 use tokio::net::TcpListener;
@@ -218,4 +218,26 @@ async fn check_shows_the_way_of_each_leg_and_walks_the_others() {
         assert!(told.iter().any(|line| line.starts_with(&words)), "{words}: {told:#?}");
     }
     assert!(!findings.iter().any(Finding::is_failure), "{told:#?}");
+}
+
+#[tokio::test]
+async fn without_starttls_no_token_is_sent_and_the_log_names_the_inspection() {
+    let rows = [
+        (SmtpFault::NoStartTls, "may have taken it out"),
+        (SmtpFault::MangledStartTls, "has overwritten STARTTLS with X"),
+        (SmtpFault::BytesBehindStartTls, "what came was dropped and no token sent"),
+    ];
+    let mut ran = 0;
+    for (fault, words) in rows {
+        let (caught, _guard) = Caught::begin();
+        let stage = stage("proxy = \"http://HTTP\"").await;
+        stage.sandbox.world().arm(fault.clone());
+        let reply = stage.client().await.log_in(USER, PASSWORD).await;
+        assert!(reply.starts_with("454 4.7.0 the server"), "{fault:?}: {reply}");
+        let counters = stage.sandbox.world().counters();
+        assert_eq!((counters.auth_inline, counters.auth_two_step), (0, 0), "{fault:?}");
+        assert!(caught.text().contains(words), "{fault:?}: {}", caught.text());
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
 }
