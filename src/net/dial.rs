@@ -24,7 +24,7 @@ use super::{
     route,
     socks::{self, SocksError},
     tls::{self, TlsConfigError},
-    tunnel::guarded,
+    tunnel::{Told, guarded},
 };
 use crate::config::{Outbound, Proxy, ProxyScheme, Way};
 
@@ -44,7 +44,7 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 pub struct Dialer {
     outbound: Outbound,
     tls: Arc<rustls::ClientConfig>,
-    order: Order,
+    order: Arc<Order>,
     limit: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        Ok(Self { outbound: outbound.clone(), tls, order: Order::default(), limit: DIAL_LIMIT })
+        Ok(Self { outbound: outbound.clone(), tls, order: Arc::default(), limit: DIAL_LIMIT })
     }
 
     /// With another limit than [`DIAL_LIMIT`], which no test can wait for.
@@ -67,11 +67,12 @@ impl Dialer {
         let ways = self.order.of(route::ways(&self.outbound, leg, host, port));
         let end = Instant::now() + self.limit;
         let (mut failed, mut left) = (Vec::new(), u32::try_from(ways.len()).unwrap_or(u32::MAX));
+        let several = ways.len() > 1;
         for way in ways {
             // A way that swallows everything leaves time for those behind it.
             let share = end.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            match self.go(way, host, port, share).await {
+            match self.go(way, host, port, share, self.doubter(way, several)).await {
                 Ok(io) => {
                     self.order.led(way, &failed);
                     return Ok(io);
@@ -99,14 +100,30 @@ impl Dialer {
     ) -> Vec<(String, Option<DialError>)> {
         let mut seen = Vec::new();
         for way in route::ways(&self.outbound, leg, host, port) {
-            let outcome = self.go(way, host, port, self.limit).await;
+            let outcome = self.go(way, host, port, self.limit, Box::new(|_| {})).await;
             let error = outcome.err().map(|trouble| DialError { leg, trouble });
             seen.push((order::words(way), error));
         }
         seen
     }
 
-    async fn go(&self, way: &Way, host: &str, port: u16, limit: Duration) -> Result<Io, Trouble> {
+    /// Remembers of a way among several that it took back its yes.
+    fn doubter(&self, way: &Way, several: bool) -> Told {
+        if !several {
+            return Box::new(|_| {});
+        }
+        let (order, way) = (Arc::clone(&self.order), way.clone());
+        Box::new(move |early| order.doubt(&way, early))
+    }
+
+    async fn go(
+        &self,
+        way: &Way,
+        host: &str,
+        port: u16,
+        limit: Duration,
+        doubt: Told,
+    ) -> Result<Io, Trouble> {
         let target = authority(host, port);
         let going = async {
             match way {
@@ -121,7 +138,7 @@ impl Dialer {
                             socks(io, proxy, host, port).await?
                         }
                     };
-                    Ok(guarded(io, &authority(&proxy.host, proxy.port), &target))
+                    Ok(guarded(io, &authority(&proxy.host, proxy.port), &target, doubt))
                 }
             }
         };

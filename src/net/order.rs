@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::error::Trouble;
+use super::{error::Trouble, tunnel::Early};
 use crate::config::{Proxy, ProxyScheme, Way};
 
 /// How long a way that has failed stands last. Then one session tries it first again, and the
@@ -69,6 +69,14 @@ impl Order {
         }
         if back {
             info!(event = "way_back", way = now, "a way out leads again");
+        }
+    }
+
+    /// This way said that it leads there, and did not; the next session tries it last.
+    pub(super) fn doubt(&self, way: &Way, early: &Early) {
+        if self.lock().insert(name(way), Instant::now() + ASIDE).is_none() {
+            let (way, remedy) = (words(way), early.remedy());
+            warn!(event = "way_lost", way, cause = %early, remedy, "a way out fails; another is taken next time");
         }
     }
 

@@ -450,3 +450,19 @@ fn the_lines_for_squid_fit_host_and_port() {
     }
     assert_eq!(ran, 4);
 }
+
+#[tokio::test]
+async fn a_way_that_takes_back_its_yes_is_the_last_next_time() {
+    let lazy = says(true, b"HTTP/1.1 200 OK\r\n\r\n").await;
+    let good = says(true, b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n").await;
+    let ways = [lazy, good].map(|proxy| way(ProxyScheme::Http, "127.0.0.1", proxy.port()));
+    let dialer = by(ways.to_vec());
+    let mut greeting = [0; 4];
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    let error = io.read_exact(&mut greeting).await.unwrap_err();
+    assert!(error.to_string().contains(&lazy.to_string()), "{error}");
+    drop(io);
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    io.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ");
+}

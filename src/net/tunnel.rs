@@ -68,22 +68,27 @@ impl fmt::Display for Behaviour {
     }
 }
 
+/// Who is told when a proxy takes back its yes.
+pub(super) type Told = Box<dyn FnOnce(&Early) + Send>;
+
 /// A connection to `target` through `proxy`.
-pub(super) fn guarded(io: Io, proxy: &str, target: &str) -> Io {
-    let names = (proxy.to_owned(), target.to_owned());
-    Box::new(Tunnel { io, unheard: Some(names) })
+pub(super) fn guarded(io: Io, proxy: &str, target: &str, told: Told) -> Io {
+    let unheard = Some((proxy.to_owned(), target.to_owned(), told));
+    Box::new(Tunnel { io, unheard })
 }
 
 struct Tunnel {
     io: Io,
-    /// Proxy and target, until the first octet.
-    unheard: Option<(String, String)>,
+    /// Proxy and target, and who is told, until the first octet.
+    unheard: Option<(String, String, Told)>,
 }
 
 impl Tunnel {
     fn early(&mut self, kind: io::ErrorKind, what: Behaviour) -> io::Result<()> {
-        let Some((proxy, target)) = self.unheard.take() else { return Ok(()) };
-        Err(io::Error::new(kind, Early { proxy, target, what }))
+        let Some((proxy, target, told)) = self.unheard.take() else { return Ok(()) };
+        let early = Early { proxy, target, what };
+        told(&early);
+        Err(io::Error::new(kind, early))
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
         far.write_all(words).await.unwrap();
         far.shutdown().await.unwrap();
         let mut read = Vec::new();
-        let mut io = guarded(Box::new(near), "proxy:8080", "mail:587");
+        let mut io = guarded(Box::new(near), "proxy:8080", "mail:587", Box::new(|_| {}));
         io.read_to_end(&mut read).await.map(|_| read)
     }
 
