@@ -147,7 +147,8 @@ pub(super) struct MailboxEach {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Outbound {
-    pub(super) proxy: Option<Spanned<String>>,
+    pub(super) proxy: Option<Spanned<Proxies>>,
+    pub(super) token_proxy: Option<Spanned<Proxies>>,
     pub(super) username: Option<Spanned<String>>,
     pub(super) password: Option<Spanned<Secret>>,
     pub(super) proxy_auth: Option<Spanned<String>>,
@@ -162,6 +163,24 @@ pub(super) struct Outbound {
 pub(super) struct Status {
     pub(super) bind: Option<Spanned<String>>,
     pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// `proxy = "..."`, or several in an array.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "write \"http://HOST:PORT\", or several such in an array")]
+pub(super) enum Proxies {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Proxies {
+    /// In the order in which they are written.
+    pub(super) fn urls(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Several(urls) => urls,
+        }
+    }
 }
 
 /// `[vault]`

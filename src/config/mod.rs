@@ -27,7 +27,7 @@ use secrecy::SecretString;
 pub use self::{
     app::{Audience, CertificateFiles, Credential, Date, EntraApp, Expiry, Grant, IdentitySource},
     limits::Limits,
-    outbound::{NoProxy, Outbound, Proxy, ProxyAuth, ProxyCredentials},
+    outbound::{NoProxy, Outbound, Proxy, ProxyAuth, ProxyCredentials, ProxyScheme, Way},
     problem::ConfigError,
 };
 use self::{check::Checker, problem::Problems};

@@ -1,26 +1,39 @@
-//! `[outbound]` as data: the way out.
+//! `[outbound]` as data: the ways out.
 //!
 //! Must never know how a connection is made.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-/// The way out.
+/// The ways out.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound {
-    /// The HTTP proxy that both legs use; `None` to go direct.
-    pub proxy: Option<Proxy>,
-    /// Destinations that are reached without the proxy.
+    /// The ways in the order in which they are tried; none: direct.
+    pub proxies: Vec<Way>,
+    /// Those to the token endpoint, where they are others.
+    pub token_proxies: Option<Vec<Way>>,
+    /// Destinations that are reached without a proxy.
     pub no_proxy: Vec<NoProxy>,
     /// PEM certificates trusted in addition to the system's roots.
     pub ca_file: Option<PathBuf>,
 }
 
-/// An HTTP proxy that is asked to CONNECT.
+/// One way out.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// Straight to the destination, whose name is resolved here.
+    Direct,
+    /// Through this proxy, which resolves the destination's name.
+    Proxy(Proxy),
+}
+
+/// A proxy that leads to any destination which it allows.
 #[derive(Clone, Debug)]
 pub struct Proxy {
+    /// What is spoken with it.
+    pub scheme: ProxyScheme,
     /// Its host; resolved locally.
     pub host: String,
     /// Its port.
@@ -47,6 +60,18 @@ pub enum ProxyAuth {
     Negotiate,
 }
 
+/// What is spoken with a proxy.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum ProxyScheme {
+    /// HTTP, asked to CONNECT (RFC 9110 section 9.3.6).
+    #[default]
+    Http,
+    /// The same within TLS.
+    Https,
+    /// SOCKS 5 (RFC 1928); names go to the proxy unresolved.
+    Socks5h,
+}
+
 /// A login at a proxy.
 #[derive(Clone, Debug)]
 pub struct ProxyCredentials {
@@ -69,5 +94,20 @@ pub enum NoProxy {
         port: Option<u16>,
     },
     /// An address range; matches hosts given as addresses.
-    Net(IpNet),
+    Net {
+        /// The range.
+        net: IpNet,
+        /// Only this port.
+        port: Option<u16>,
+    },
+}
+
+impl fmt::Display for ProxyScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Socks5h => "socks5h",
+        })
+    }
 }

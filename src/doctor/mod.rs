@@ -4,7 +4,7 @@
 //! It uses the session's own path to the provider (vault, token, proxy, TLS, login), so that what it
 //! finds is what a client would meet. It sends no mail, and changes nothing but what a login would:
 //! a token that was due is renewed, and kept in the vault if there is one. [`on_paper`] is what can
-//! be said without the network; `walk` puts one way into words, `claims` what the token says,
+//! be said without the network; `ways` looks at the proxies, `walk` puts one session into words, `claims` what the token says,
 //! `commands` what an administrator of Exchange could do about it.
 
 mod claims;
@@ -13,6 +13,7 @@ mod paper;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod ways;
 
 use std::sync::Arc;
 
@@ -122,6 +123,7 @@ pub async fn examine(config: &Config, only: Option<&str>) -> Vec<Finding> {
         None => Ok(None),
         Some(files) => open(files, &mut findings).await,
     };
+    ways::look(config, &dialer, &mut findings).await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let renewals_end = stop.clone().drop_guard();
     let courier = session::courier(Arc::clone(&dialer));

@@ -1,27 +1,33 @@
-//! Opens a connection to a destination, directly or through the proxy.
+//! Opens a connection to a destination, directly or through a proxy; where there are several ways,
+//! by the first that leads there.
 //!
-//! One deadline covers resolving, connecting and CONNECT together. Must never know what is spoken
-//! on the connection.
+//! One deadline covers resolving, connecting and asking the proxy, and all ways together. A proxy
+//! that says no has spoken for all: the next might have other rules, but whoever wrote the list
+//! meant an order for outages, and two logins refused lock an account twice as fast. Must never
+//! know what is spoken on the connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
-    Io, Leg,
-    error::{DialError, Trouble},
+    Io, Leg, authority,
+    error::{DialError, Trouble, is_proxy},
     happy,
-    proxy_login::{LoginMemory, kerberos::Places, tunnel},
+    order::{self, Order},
+    proxy_login::{self, LoginMemory, kerberos::Places},
     route,
+    socks::{self, SocksError},
     tls::{self, TlsConfigError},
+    tunnel::{Told, guarded},
 };
-use crate::config::{Outbound, Proxy};
+use crate::config::{Outbound, Proxy, ProxyScheme, Way};
 
-/// The limit on resolving, connecting and CONNECT together. Longer than a TCP connect through a
+/// The limit on resolving, connecting and asking the proxy together, over all ways. Longer than a TCP connect through a
 /// congested proxy takes, shorter than the login deadline.
 const DIAL_LIMIT: Duration = Duration::from_secs(20);
 /// The limit on a TLS handshake.
@@ -33,44 +39,125 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// before they give it up; by their own pause that would take eleven minutes more.
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 
-/// Knows the way out.
+/// Knows the ways out.
 pub struct Dialer {
     outbound: Outbound,
     tls: Arc<rustls::ClientConfig>,
     logins: LoginMemory,
+    order: Arc<Order>,
+    limit: Duration,
 }
 
 impl Dialer {
     /// Reads the extra CA file, if any.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsConfigError> {
         let tls = Arc::new(tls::client_config(outbound.ca_file.as_deref())?);
-        let logins = LoginMemory::new(Places::of_process());
-        Ok(Self { outbound: outbound.clone(), tls, logins })
+        Ok(Self {
+            outbound: outbound.clone(),
+            tls,
+            logins: LoginMemory::new(Places::of_process()),
+            order: Arc::default(),
+            limit: DIAL_LIMIT,
+        })
     }
 
-    /// A connection to `host:port`. What a server sent behind a proxy's reply is read first.
+    /// With another limit than [`DIAL_LIMIT`], which no test can wait for.
+    #[cfg(test)]
+    pub(super) fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// A connection to `host:port`, by the first of the ways that leads there. What a server sent
+    /// behind a proxy's reply is read first.
     pub async fn dial(&self, leg: Leg, host: &str, port: u16) -> Result<Io, DialError> {
-        let proxy = match leg {
-            Leg::Token | Leg::Mail => route::proxy_for(&self.outbound, host, port),
-            Leg::Machine => None,
-        };
+        let ways = self.order.of(route::ways(&self.outbound, leg, host, port));
+        let end = Instant::now() + self.limit;
+        let (mut failed, mut left) = (Vec::new(), u32::try_from(ways.len()).unwrap_or(u32::MAX));
+        let several = ways.len() > 1;
+        for way in ways {
+            // A way that swallows everything leaves time for those behind it.
+            let share = end.saturating_duration_since(Instant::now()) / left.max(1);
+            left = left.saturating_sub(1);
+            match self.go(way, host, port, share, self.doubter(way, several)).await {
+                Ok(io) => {
+                    self.order.led(way, &failed);
+                    return Ok(io);
+                }
+                Err(trouble) => {
+                    let is_verdict = trouble.is_verdict();
+                    failed.push((way, trouble));
+                    if is_verdict {
+                        break;
+                    }
+                }
+            }
+        }
+        let troubles = failed.into_iter().map(|(_, trouble)| trouble).collect();
+        Err(DialError { leg, trouble: Trouble::all(troubles) })
+    }
+
+    /// The ways to `host:port` in words, in their order, each with what becomes of it. For
+    /// diagnosis: all are gone, and none is remembered.
+    pub async fn survey(
+        &self,
+        leg: Leg,
+        host: &str,
+        port: u16,
+    ) -> Vec<(String, Option<DialError>)> {
+        let mut seen = Vec::new();
+        for way in route::ways(&self.outbound, leg, host, port) {
+            let outcome = self.go(way, host, port, self.limit, Box::new(|_| {})).await;
+            let error = outcome.err().map(|trouble| DialError { leg, trouble });
+            seen.push((order::words(way), error));
+        }
+        seen
+    }
+
+    /// Remembers of a way among several that it took back its yes.
+    fn doubter(&self, way: &Way, several: bool) -> Told {
+        if !several {
+            return Box::new(|_| {});
+        }
+        let (order, way) = (Arc::clone(&self.order), way.clone());
+        Box::new(move |early| order.doubt(&way, early))
+    }
+
+    async fn go(
+        &self,
+        way: &Way,
+        host: &str,
+        port: u16,
+        limit: Duration,
+        doubt: Told,
+    ) -> Result<Io, Trouble> {
         let target = authority(host, port);
-        let way = async {
-            match proxy {
-                None => tcp(host, port, &target).await.map(|tcp| Box::new(tcp) as Io),
-                Some(proxy) => tunnel(&self.logins, || to_proxy(proxy), proxy, &target).await,
+        let going = async {
+            match way {
+                Way::Direct => Ok(Box::new(tcp(host, port, &target).await?) as Io),
+                Way::Proxy(proxy) => {
+                    let io = match proxy.scheme {
+                        ProxyScheme::Http | ProxyScheme::Https => {
+                            asked(&self.logins, proxy, &self.tls, &target).await?
+                        }
+                        ProxyScheme::Socks5h => {
+                            let io = open(proxy.scheme, &proxy.host, proxy.port, &self.tls).await?;
+                            socks(io, proxy, host, port).await?
+                        }
+                    };
+                    Ok(guarded(io, &authority(&proxy.host, proxy.port), &target, doubt))
+                }
             }
         };
-        let outcome = timeout(DIAL_LIMIT, way).await.unwrap_or_else(|_| {
-            let target = match proxy {
-                None => target.clone(),
-                Some(Proxy { host, port, .. }) => {
-                    format!("{target} through proxy {}", authority(host, *port))
+        timeout(limit, going).await.unwrap_or_else(|_| {
+            let seconds = (limit + Duration::from_millis(500)).as_secs(); // 9.99 is 10
+            let target = match way {
+                Way::Direct => target.clone(),
+                Way::Proxy(proxy) => {
+                    format!("{target} through proxy {}", authority(&proxy.host, proxy.port))
                 }
             };
-            Err(Trouble::Timeout { target, phase: "connection", seconds: DIAL_LIMIT.as_secs() })
-        });
-        outcome.map_err(|trouble| DialError { leg, trouble })
+            Err(Trouble::Timeout { target, phase: "connection", seconds })
+        })
     }
 
     /// TLS on a connection; certificate and name are verified.
@@ -94,6 +181,9 @@ impl Dialer {
     }
 }
 
+/// A connection to a proxy, in the making.
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Io, Trouble>> + Send + 'a>>;
+
 /// Options for a connection of either side: no delay for small writes, and keepalive, so that a
 /// peer that vanished is noticed.
 pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
@@ -102,27 +192,59 @@ pub fn tune(tcp: &TcpStream) -> std::io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
-/// A fresh connection to a proxy.
-async fn to_proxy(proxy: &Proxy) -> Result<Io, Trouble> {
-    let name = authority(&proxy.host, proxy.port);
-    let tcp = tcp(&proxy.host, proxy.port, &format!("proxy {name}")).await?;
-    Ok(Box::new(tcp) as Io)
+/// A connection to a proxy itself.
+async fn open(
+    scheme: ProxyScheme,
+    host: &str,
+    port: u16,
+    config: &Arc<rustls::ClientConfig>,
+) -> Result<Io, Trouble> {
+    let name = format!("proxy {}", authority(host, port));
+    let io = Box::new(tcp(host, port, &name).await?) as Io;
+    match scheme {
+        ProxyScheme::Http | ProxyScheme::Socks5h => Ok(io),
+        ProxyScheme::Https => tls::connect(Arc::clone(config), host, &name, io).await,
+    }
+}
+
+/// A tunnel of an HTTP proxy. What opens connections owns what it needs and boxes them: through an
+/// async closure that borrows the compiler finds no way to Send.
+fn asked<'a>(
+    logins: &'a LoginMemory,
+    proxy: &'a Proxy,
+    config: &Arc<rustls::ClientConfig>,
+    target: &'a str,
+) -> Opening<'a> {
+    let (scheme, host, port) = (proxy.scheme, proxy.host.clone(), proxy.port);
+    let config = Arc::clone(config);
+    let open = move || -> Opening<'static> {
+        let (host, config) = (host.clone(), Arc::clone(&config));
+        Box::pin(async move { open(scheme, &host, port, &config).await })
+    };
+    Box::pin(proxy_login::tunnel(logins, open, proxy, target))
+}
+
+async fn socks(mut io: Io, proxy: &Proxy, host: &str, port: u16) -> Result<Io, Trouble> {
+    let (name, target) = (authority(&proxy.host, proxy.port), authority(host, port));
+    match socks::connect(&mut io, host, port, proxy.credentials.as_ref()).await {
+        Ok(()) => Ok(io),
+        Err(SocksError::Io(error)) => Err(Trouble::Broken { proxy: name, error }),
+        Err(SocksError::Odd(what)) => Err(Trouble::NoSocks { proxy: name, target, what }),
+        Err(SocksError::Refused(refusal)) => Err(Trouble::Socks { proxy: name, target, refusal }),
+    }
 }
 
 async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {
     let name = host.trim_matches(['[', ']']);
     let addresses: Vec<SocketAddr> = lookup_host((name, port))
         .await
-        .map_err(|error| Trouble::Resolve { host: name.to_owned(), error })?
+        .map_err(|error| {
+            let whose = if is_proxy(hop) { "proxy " } else { "" };
+            Trouble::Resolve { hop: format!("{whose}{name}"), error }
+        })?
         .collect();
     let tcp = happy::race(addresses, TcpStream::connect).await;
     let tcp = tcp.map_err(|tried| Trouble::Connect { hop: hop.to_owned(), tried })?;
     let _ = tune(&tcp); // a connection without keepalive still carries mail
     Ok(tcp)
-}
-
-/// `host:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2).
-fn authority(host: &str, port: u16) -> String {
-    let host = host.trim_matches(['[', ']']);
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -12,14 +12,18 @@ pub mod http_connect;
 pub mod inherited;
 pub mod listen;
 pub mod loopback;
+mod order;
 mod prefixed;
+mod presented;
 pub mod proxy_login;
 pub mod relay;
 pub mod route;
 pub mod server_tls;
+pub mod socks;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod tunnel;
 
 use std::fmt;
 
@@ -44,6 +48,12 @@ impl fmt::Display for Leg {
             Self::Machine => "managed identity endpoint",
         })
     }
+}
+
+/// `host:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2).
+fn authority(host: &str, port: u16) -> String {
+    let host = host.trim_matches(['[', ']']);
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// A connection of whatever kind: TCP, TLS, TLS in a tunnel, a pipe in a test.

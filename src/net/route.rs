@@ -1,20 +1,28 @@
-//! Which way a destination is reached: direct or through the proxy.
+//! Which ways lead to a destination: direct, or through proxies in their order.
 //!
 //! Pure; no name is resolved to decide it.
 
 use std::net::IpAddr;
 
-use crate::config::{NoProxy, Outbound, Proxy};
+use super::Leg;
+use crate::config::{NoProxy, Outbound, Way};
 
-/// The proxy that leads to `host:port`, or `None` to go direct. Loopback is always direct.
-pub fn proxy_for<'a>(outbound: &'a Outbound, host: &str, port: u16) -> Option<&'a Proxy> {
-    let proxy = outbound.proxy.as_ref()?;
+static DIRECT: Way = Way::Direct;
+
+/// The ways of this leg to `host:port`, at least one, in the order in which they are to be tried.
+/// Loopback is always direct, and so is the machine's own endpoint.
+pub fn ways<'a>(outbound: &'a Outbound, leg: Leg, host: &str, port: u16) -> Vec<&'a Way> {
+    let ways = match leg {
+        Leg::Machine => return vec![&DIRECT],
+        Leg::Token => outbound.token_proxies.as_ref().unwrap_or(&outbound.proxies),
+        Leg::Mail => &outbound.proxies,
+    };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
     let local = address.map_or(host == "localhost", |address| address.is_loopback());
     let direct =
         local || outbound.no_proxy.iter().any(|entry| matches(entry, &host, address, port));
-    (!direct).then_some(proxy)
+    if direct || ways.is_empty() { vec![&DIRECT] } else { ways.iter().collect() }
 }
 
 fn matches(entry: &NoProxy, host: &str, address: Option<IpAddr>, port: u16) -> bool {
@@ -26,32 +34,45 @@ fn matches(entry: &NoProxy, host: &str, address: Option<IpAddr>, port: u16) -> b
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
             below && only.is_none_or(|only| only == port)
         }
-        NoProxy::Net(net) => address.is_some_and(|address| net.contains(&address)),
+        NoProxy::Net { net, port: only } => {
+            address.is_some_and(|address| net.contains(&address))
+                && only.is_none_or(|only| only == port)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ProxyAuth;
+    use crate::config::{Proxy, ProxyAuth, ProxyScheme};
+
+    fn proxy(host: &str) -> Way {
+        let (scheme, auth) = (ProxyScheme::Http, ProxyAuth::Auto);
+        Way::Proxy(Proxy { scheme, host: host.to_owned(), port: 8080, credentials: None, auth })
+    }
+
+    fn names(ways: &[&Way]) -> String {
+        let name = |way: &&Way| match way {
+            Way::Direct => "direct".to_owned(),
+            Way::Proxy(proxy) => proxy.host.clone(),
+        };
+        ways.iter().map(name).collect::<Vec<_>>().join(" ")
+    }
 
     #[test]
     fn no_proxy_goes_by_name_suffix_port_and_network() {
         let domain = |name: &str, port| NoProxy::Domain { name: name.to_owned(), port };
+        let net = |net: &str, port| NoProxy::Net { net: net.parse().unwrap(), port };
         let outbound = Outbound {
-            proxy: Some(Proxy {
-                host: "proxy".to_owned(),
-                port: 8080,
-                credentials: None,
-                auth: ProxyAuth::Auto,
-            }),
+            proxies: vec![proxy("proxy")],
             no_proxy: vec![
                 domain("corp.example", None),
                 domain("half.example", Some(587)),
-                NoProxy::Net("10.0.0.0/8".parse().unwrap()),
-                NoProxy::Net("2001:db8::/32".parse().unwrap()),
+                net("10.0.0.0/8", None),
+                net("2001:db8::/32", None),
+                net("192.0.2.0/24", Some(587)),
             ],
-            ca_file: None,
+            ..Outbound::default()
         };
         let rows = [
             ("smtp.office365.com", 587, true),
@@ -63,15 +84,39 @@ mod tests {
             ("10.1.2.3", 587, false),
             ("11.1.2.3", 587, true),
             ("[2001:db8::1]", 587, false),
+            ("192.0.2.7", 587, false),
+            ("192.0.2.7", 443, true),
             ("localhost", 587, false),
             ("127.0.0.1", 587, false),
             ("::1", 587, false),
         ];
+        let mut ran = 0;
         for (host, port, via) in rows {
-            assert_eq!(proxy_for(&outbound, host, port).is_some(), via, "{host}:{port}");
+            for leg in [Leg::Mail, Leg::Token] {
+                let expected = if via { "proxy" } else { "direct" };
+                assert_eq!(names(&ways(&outbound, leg, host, port)), expected, "{host}:{port}");
+            }
+            ran += 1;
         }
+        assert_eq!(ran, 14);
         let all = Outbound { no_proxy: vec![NoProxy::All], ..outbound };
-        assert!(proxy_for(&all, "smtp.office365.com", 587).is_none());
-        assert!(proxy_for(&Outbound::default(), "smtp.office365.com", 587).is_none());
+        assert_eq!(names(&ways(&all, Leg::Mail, "smtp.office365.com", 587)), "direct");
+        let none = Outbound::default();
+        assert_eq!(names(&ways(&none, Leg::Mail, "smtp.office365.com", 587)), "direct");
+    }
+
+    #[test]
+    fn each_leg_has_its_ways_in_their_order() {
+        let mut outbound =
+            Outbound { proxies: vec![proxy("b"), proxy("a"), Way::Direct], ..Outbound::default() };
+        let of = |outbound: &Outbound, leg| names(&ways(outbound, leg, "host.example", 443));
+        assert_eq!(of(&outbound, Leg::Mail), "b a direct");
+        assert_eq!(of(&outbound, Leg::Token), "b a direct");
+        assert_eq!(of(&outbound, Leg::Machine), "direct");
+        outbound.token_proxies = Some(vec![proxy("c")]);
+        assert_eq!(of(&outbound, Leg::Mail), "b a direct");
+        assert_eq!(of(&outbound, Leg::Token), "c");
+        outbound.token_proxies = Some(vec![Way::Direct]);
+        assert_eq!(of(&outbound, Leg::Token), "direct");
     }
 }

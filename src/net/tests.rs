@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{Leg, dial::Dialer, error::DialError, http, tls::TlsConfigError};
-use crate::config::{Outbound, Proxy, ProxyAuth, ProxyCredentials};
+use crate::config::{Outbound, Proxy, ProxyAuth, ProxyCredentials, ProxyScheme, Way};
 
 /// A server that reads a request head if it should, says these words, and closes; each time.
 async fn says(reads: bool, words: &'static [u8]) -> SocketAddr {
@@ -45,12 +45,14 @@ async fn head(stream: &mut TcpStream) -> String {
 fn through(proxy: SocketAddr) -> Dialer {
     let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
     let proxy = Proxy {
+        scheme: ProxyScheme::Http,
         host: proxy.ip().to_string(),
         port: proxy.port(),
         credentials: Some(credentials),
         auth: ProxyAuth::Auto,
     };
-    Dialer::new(&Outbound { proxy: Some(proxy), ..Outbound::default() }).unwrap()
+    let proxies = vec![Way::Proxy(proxy)];
+    Dialer::new(&Outbound { proxies, ..Outbound::default() }).unwrap()
 }
 
 async fn refused(words: &'static [u8]) -> DialError {
@@ -93,7 +95,7 @@ async fn each_failure_of_a_proxy_names_leg_hop_and_status_and_says_what_to_do() 
         ),
         (b"HTTP/1.0 502 Bad Gateway\r\nServer: Zscaler/6.2\r\n\r\n<html>", "answered 502", ""),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answered 503", ""),
-        (b"HTTP/1.1 303 See Other\r\nLocation: https://login.proxy/\r\n\r\n", "Location: https://login.proxy/", ""),
+        (b"HTTP/1.1 303 See Other\r\nLocation: https://login.proxy/\r\n\r\n", "Location: https://login.proxy/", "at login.proxy to log in"),
         (b"<html>a web server</html>\r\n\r\n", "no answer to CONNECT smtp.office365.com:587 that makes sense", "HTTP proxy"),
         (b"", "it closed the connection", "HTTP proxy"),
         (b"HTTP/1.1 200", "in the middle of its answer", "HTTP proxy"),
@@ -214,7 +216,11 @@ async fn certificate_and_name_are_verified_and_each_fault_has_its_words() {
     };
     assert!(tls(ours.server("localhost", 4000).await).await.is_ok());
     let rows = [
-        (theirs.server("localhost", 4000).await, "unknown authority", "ca_file"),
+        (
+            theirs.server("localhost", 4000).await,
+            "unknown authority: issued by \"CN=theirs\" for \"CN=rcgen self signed cert\"",
+            "ca_file",
+        ),
         (ours.server("other.example", 4000).await, "another name", "host name"),
         (ours.server("localhost", 2021).await, "expired", "clock"),
         (says(false, b"220 this is no TLS\r\n").await, "does not speak TLS", "upstream.security"),
@@ -291,4 +297,172 @@ async fn a_connection_of_either_side_notices_a_peer_that_has_vanished() {
         assert!(tcp.nodelay().unwrap());
         assert!(socket2::SockRef::from(&tcp).keepalive().unwrap());
     }
+}
+
+fn way(scheme: ProxyScheme, host: &str, port: u16) -> Way {
+    Way::Proxy(Proxy {
+        scheme,
+        host: host.to_owned(),
+        port,
+        credentials: None,
+        auth: ProxyAuth::Auto,
+    })
+}
+
+fn by(proxies: Vec<Way>) -> Dialer {
+    Dialer::new(&Outbound { proxies, ..Outbound::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_proxy_within_tls_is_verified_like_any_server() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let met = async |server: SocketAddr| {
+        let outbound = Outbound {
+            proxies: vec![way(ProxyScheme::Https, "localhost", server.port())],
+            ca_file: Some(ours.file()),
+            ..Outbound::default()
+        };
+        let dialer = Dialer::new(&outbound).unwrap();
+        dialer.dial(Leg::Mail, "smtp.office365.com", 587).await
+    };
+    // It answers every request with 200 and its first line, which is then the first to be read.
+    let mut io = met(ours.server("localhost", 4000).await).await.unwrap();
+    let mut line = [0; 39];
+    io.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"CONNECT smtp.office365.com:587 HTTP/1.1");
+
+    let rows = [
+        (theirs.server("localhost", 4000).await, "issued by \"CN=theirs\"", "ca_file"),
+        (ours.server("other.example", 4000).await, "another name", "host name"),
+        (says(false, b"HTTP/1.1 400 Bad Request\r\n\r\n").await, "not speak TLS", "write http://"),
+        (says(false, b"").await, "closed the connection during the handshake", "write http://"),
+    ];
+    let mut ran = 0;
+    for (server, said, remedy) in rows {
+        let Err(error) = met(server).await else { panic!("{said}") };
+        let text = error.to_string();
+        let start = format!("mail: TLS with proxy localhost:{}: ", server.port());
+        assert!(text.starts_with(&start) && text.contains(said), "{text}");
+        let told = error.remedy().unwrap();
+        assert!(told.contains(remedy) && !told.contains("upstream."), "{told}");
+        assert_eq!(error.summary(), "No TLS with the proxy (mail server)");
+        ran += 1;
+    }
+    assert_eq!(ran, 4);
+}
+
+#[tokio::test]
+async fn what_comes_in_place_of_the_server_is_the_proxys_doing() {
+    let rows: [(&'static [u8], &str); 3] = [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "closed the connection before anything came"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE html>", "sent a web page"),
+        (b"HTTP/1.1 200 OK\r\n\r\n220 no TLS\r\n", "does not speak TLS"),
+    ];
+    let mut ran = 0;
+    for (words, said) in rows {
+        let dialer = through(says(true, words).await);
+        let io = dialer.dial(Leg::Mail, "outlook.office365.com", 993).await.unwrap();
+        let tls = dialer.start_tls(Leg::Mail, "outlook.office365.com", 993, io).await;
+        let Err(error) = tls else { panic!("{said}") };
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.remedy().is_some() && error.summary().len() < 60, "{error}");
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
+}
+
+/// The one black hole that loopback has: a socket whose queue of connections nobody empties still
+/// takes them, and answers nothing.
+#[tokio::test]
+async fn a_way_that_answers_nothing_leaves_time_for_the_next() {
+    for scheme in [ProxyScheme::Http, ProxyScheme::Https, ProxyScheme::Socks5h] {
+        let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = hole.local_addr().unwrap().port();
+        let good = says(true, b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n").await;
+        let ways =
+            vec![way(scheme, "127.0.0.1", port), way(ProxyScheme::Http, "127.0.0.1", good.port())];
+        let dialer = by(ways).within(std::time::Duration::from_secs(2));
+        for _ in 0..2 {
+            assert!(dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.is_ok(), "{scheme}");
+        }
+        let ours = TcpStream::connect(hole.local_addr().unwrap()).await.unwrap();
+        let _first = hole.accept().await.unwrap();
+        let (_, second) = hole.accept().await.unwrap();
+        assert_eq!(second, ours.local_addr().unwrap(), "{scheme}: only one session has waited");
+        let alone = by(vec![way(scheme, "127.0.0.1", port)]);
+        let alone = alone.within(std::time::Duration::from_millis(10));
+        let Err(error) = alone.dial(Leg::Mail, "mail", 587).await else { panic!("{scheme}") };
+        let expected =
+            format!("mail: no connection with mail:587 through proxy 127.0.0.1:{port} within 0 s");
+        assert_eq!(error.to_string(), expected);
+        assert!(error.remedy().is_some_and(|words| words.contains("scheme")));
+        assert_eq!(error.summary(), "The proxy does not answer in time (mail server)");
+    }
+}
+
+#[tokio::test]
+async fn all_ways_that_failed_are_told_with_their_remedies_each_once() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let forbids = says(true, b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
+    let dialer = by(vec![
+        way(ProxyScheme::Http, "127.0.0.1", closed),
+        way(ProxyScheme::Socks5h, "127.0.0.1", closed),
+        way(ProxyScheme::Http, "127.0.0.1", forbids.port()),
+        Way::Direct,
+    ]);
+    let Err(error) = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await else { panic!() };
+    let text = error.to_string();
+    assert!(
+        text.starts_with("mail: no way out leads there: (1) cannot connect to proxy "),
+        "{text}"
+    );
+    assert!(
+        text.contains("; (3) proxy 127.0.0.1:") && !text.contains("(4)"),
+        "a no is a no: {text}"
+    );
+    let remedy = error.remedy().unwrap();
+    assert!(remedy.starts_with("(1, 2) check host and port of the proxy"), "{remedy}");
+    assert!(remedy.contains("(3) ask the proxy's owners to allow CONNECT"), "{remedy}");
+    assert_eq!(error.summary(), "The proxy answered 403 (mail server)");
+}
+
+#[test]
+fn the_lines_for_squid_fit_host_and_port() {
+    let rows = [
+        (
+            "smtp.office365.com:587",
+            "acl SSL_ports port 587; acl Safe_ports port 587; acl mailwicket_hosts dstdomain smtp.office365.com; acl mailwicket_ports port 587; http_access allow CONNECT mailwicket_hosts mailwicket_ports",
+        ),
+        (
+            "login.microsoftonline.com:443",
+            "counts): acl mailwicket_hosts dstdomain login.microsoftonline.com; acl mailwicket_ports port 443;",
+        ),
+        ("192.0.2.1:993", "dst 192.0.2.1;"),
+        ("[2001:db8::1]:993", "dst 2001:db8::1;"),
+    ];
+    let mut ran = 0;
+    for (target, lines) in rows {
+        let (proxy, hint, target) = ("p:1".to_owned(), String::new(), target.to_owned());
+        let trouble = super::error::Trouble::Refused { proxy, target, status: 403, hint };
+        let told = trouble.remedy().unwrap();
+        assert!(told.contains(lines), "{told}");
+        ran += 1;
+    }
+    assert_eq!(ran, 4);
+}
+
+#[tokio::test]
+async fn a_way_that_takes_back_its_yes_is_the_last_next_time() {
+    let lazy = says(true, b"HTTP/1.1 200 OK\r\n\r\n").await;
+    let good = says(true, b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n").await;
+    let ways = [lazy, good].map(|proxy| way(ProxyScheme::Http, "127.0.0.1", proxy.port()));
+    let dialer = by(ways.to_vec());
+    let mut greeting = [0; 4];
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    let error = io.read_exact(&mut greeting).await.unwrap_err();
+    assert!(error.to_string().contains(&lazy.to_string()), "{error}");
+    drop(io);
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    io.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ");
 }

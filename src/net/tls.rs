@@ -20,7 +20,12 @@ use rustls_platform_verifier::Verifier;
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
-use super::{Io, error::Trouble};
+use super::{
+    Io,
+    error::{Trouble, is_proxy},
+    presented::{Noting, Presented, noting},
+    tunnel::Early,
+};
 
 /// Why the TLS side cannot be set up.
 #[derive(Debug, Error)]
@@ -52,28 +57,29 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsConfigEr
         .with_safe_default_protocol_versions()
         .map_err(TlsConfigError::Roots)?
         .dangerous() // the platform verifier is no danger: it checks chain and name
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(Noting(verifier)))
         .with_no_client_auth();
     Ok(config)
 }
 
-/// TLS over `io`; `target` is for the words of a failure.
+/// TLS over `io`; `target` is for the words of a failure: `host:port`, with `proxy` in front where
+/// it is one.
 pub(super) async fn connect(
     config: Arc<ClientConfig>,
     host: &str,
     target: &str,
     io: Io,
 ) -> Result<Io, Trouble> {
-    let trouble = |what: String, remedy| Trouble::Tls { target: target.to_owned(), what, remedy };
+    let trouble = |(what, remedy)| Trouble::Tls { target: target.to_owned(), what, remedy };
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| {
-        trouble("the host is no DNS name or address".to_owned(), "mend the host name")
+        trouble(("the host is no DNS name or address".to_owned(), "mend the host name".to_owned()))
     })?;
-    match TlsConnector::from(config).connect(name, io).await {
-        Ok(tls) => Ok(Box::new(tls)),
-        Err(error) => {
-            let (what, remedy) = words(&error);
-            Err(trouble(what, remedy))
-        }
+    match noting(TlsConnector::from(config).connect(name, io)).await {
+        (Ok(tls), _) => Ok(Box::new(tls)),
+        (Err(error), refused) => Err(match Early::within(&error) {
+            Some(early) => Trouble::Early(early.clone()),
+            None => trouble(words(&error, refused.as_ref(), is_proxy(target))),
+        }),
     }
 }
 
@@ -100,10 +106,16 @@ fn verifier(
 }
 
 /// What happened and what to do, by the kind of failure.
-fn words(error: &io::Error) -> (String, &'static str) {
+fn words(error: &io::Error, refused: Option<&Presented>, by_proxy: bool) -> (String, String) {
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
-    match rustls {
-        Some(RustlsError::InvalidCertificate(certificate)) => certificate_words(certificate),
+    let (what, remedy) = match rustls {
+        Some(RustlsError::InvalidCertificate(certificate)) => {
+            return certificate_words(certificate, refused);
+        }
+        Some(RustlsError::InvalidMessage(_)) if by_proxy => (
+            "it does not speak TLS on this port".to_owned(),
+            "write http:// in outbound.proxy, or the port on which the proxy speaks TLS",
+        ),
         Some(RustlsError::InvalidMessage(_)) => (
             "the peer does not speak TLS here".to_owned(),
             "check upstream.port and upstream.security: 587 takes \"starttls\", 993 and 995 take \"tls\"",
@@ -111,6 +123,10 @@ fn words(error: &io::Error) -> (String, &'static str) {
         Some(other) => (
             other.to_string(),
             "the peer refuses this TLS; ask whoever runs it, or a proxy in between, why",
+        ),
+        None if error.kind() == io::ErrorKind::UnexpectedEof && by_proxy => (
+            "it closed the connection during the handshake".to_owned(),
+            "check that the proxy speaks TLS on this port; if not, write http:// in outbound.proxy",
         ),
         None if error.kind() == io::ErrorKind::UnexpectedEof => (
             "the peer closed the connection during the handshake".to_owned(),
@@ -120,15 +136,17 @@ fn words(error: &io::Error) -> (String, &'static str) {
             error.to_string(),
             "the connection broke during the handshake: look at the firewall or proxy in between",
         ),
-    }
+    };
+    (what, remedy.to_owned())
 }
 
-fn certificate_words(error: &CertificateError) -> (String, &'static str) {
-    match error {
+fn certificate_words(error: &CertificateError, refused: Option<&Presented>) -> (String, String) {
+    let whose = refused.map(|presented| format!(": {presented}")).unwrap_or_default();
+    let (what, remedy) = match error {
         CertificateError::UnknownIssuer => (
             "the certificate is signed by an unknown authority".to_owned(),
-            "if a company proxy inspects TLS, set outbound.ca_file to its CA certificate or ask for a bypass; \
-             if this machine has no root certificates, install ca-certificates",
+            "if the issuer is a device of the company that inspects TLS, set outbound.ca_file to its CA \
+             certificate or ask to have this host exempted; if it is a public one, install ca-certificates",
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             format!("the certificate is for another name ({error})"),
@@ -145,5 +163,6 @@ fn certificate_words(error: &CertificateError) -> (String, &'static str) {
             format!("the certificate is not acceptable ({other})"),
             "look at the certificate with: openssl s_client -starttls smtp -connect HOST:587",
         ),
-    }
+    };
+    (format!("{what}{whose}"), remedy.to_owned())
 }

@@ -102,6 +102,8 @@ pub struct Sandbox {
     imap: SocketAddr,
     pop3: SocketAddr,
     proxy: SocketAddr,
+    secure_proxy: SocketAddr,
+    socks: SocketAddr,
     machine: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -120,6 +122,8 @@ impl Sandbox {
         let imap_listener = TcpListener::bind((options.bind_ip, options.imap_port)).await?;
         let pop3_listener = TcpListener::bind((options.bind_ip, options.pop3_port)).await?;
         let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
+        let secure_proxy_listener = TcpListener::bind((options.bind_ip, 0)).await?;
+        let socks_listener = TcpListener::bind((options.bind_ip, 0)).await?;
         let machine_listener = TcpListener::bind((options.bind_ip, 0)).await?;
         let sandbox = Self {
             world: options.world,
@@ -129,6 +133,8 @@ impl Sandbox {
             imap: imap_listener.local_addr()?,
             pop3: pop3_listener.local_addr()?,
             proxy: proxy_listener.local_addr()?,
+            secure_proxy: secure_proxy_listener.local_addr()?,
+            socks: socks_listener.local_addr()?,
             machine: machine_listener.local_addr()?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -156,11 +162,16 @@ impl Sandbox {
         sandbox.serve(smtp_listener, move |stream, peer| Arc::clone(&smtp).serve(stream, peer));
         let imap = Arc::new(imap::Server::new(world.clone(), acceptor.clone(), profile));
         sandbox.serve(imap_listener, move |stream, _| Arc::clone(&imap).serve(stream));
-        let pop3 = Arc::new(pop3::Server::new(world.clone(), acceptor, profile));
+        let pop3 = Arc::new(pop3::Server::new(world.clone(), acceptor.clone(), profile));
         sandbox.serve(pop3_listener, move |stream, _| Arc::clone(&pop3).serve(stream));
         let proxy =
             Arc::new(connect_proxy::Proxy::new(sandbox.world.clone(), options.proxy_credentials));
+        let (secure_proxy, socks) = (Arc::clone(&proxy), Arc::clone(&proxy));
         sandbox.serve(proxy_listener, move |stream, _| Arc::clone(&proxy).serve(stream));
+        sandbox.serve(secure_proxy_listener, move |stream, _| {
+            Arc::clone(&secure_proxy).serve_tls(stream, acceptor.clone())
+        });
+        sandbox.serve(socks_listener, move |stream, _| Arc::clone(&socks).serve_socks(stream));
         Ok(sandbox)
     }
 
@@ -189,6 +200,16 @@ impl Sandbox {
     /// the ports 587, 993 and 995, which lead into the sandbox.
     pub fn proxy(&self) -> SocketAddr {
         self.proxy
+    }
+
+    /// Where the same proxy listens within TLS. The name to use is `localhost`.
+    pub fn secure_proxy(&self) -> SocketAddr {
+        self.secure_proxy
+    }
+
+    /// Where the same proxy speaks SOCKS 5.
+    pub fn socks(&self) -> SocketAddr {
+        self.socks
     }
 
     /// Where the machine's managed identity endpoint listens, as a base URL of plain HTTP: the

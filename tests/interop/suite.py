@@ -4,7 +4,7 @@ import sys
 import time
 
 from cases import CASES
-from cases import smtp, imap, pop3, local_tls, proxy_login, service, identity, process  # noqa: F401, in this order
+from cases import smtp, imap, pop3, local_tls, proxy_login, service, identity, proxy_ways, process  # noqa: F401, in this order
 from world import World
 
 

@@ -52,7 +52,8 @@ class World:
         # The servers' ports, mailwicket's that go through squid, and those that do not.
         names = ("entra", "submission", "imaps", "pop3s", "squid", "smtp", "imap", "pop3", "forbidden",
                  "imap_direct", "pop3_direct", "smtp_tls", "smtps", "imap_tls", "pop3_tls", "oidc", "imap_identity", "smtp_service", "status",
-                 "login_squid", "login_smtp", "kdc", "kdc_closed")
+                 "login_squid", "login_smtp", "kdc", "kdc_closed",
+                 "squid_tls", "squid_alone", "tinyproxy", "dante", "bump", "smtp_way", "imap_way")
         self.ports = {name: free_port() for name in names}
         self.running = {}
 
@@ -144,18 +145,27 @@ class World:
     def stop_postfix(self):
         subprocess.run(["postfix", "-c", str(self.path("postfix/etc")), "stop"], capture_output=True)
 
-    def start_squid(self):
-        if not self.path("squid.conf").exists():
+    def start_squid(self, name="squid", address="127.0.0.1"):
+        """The company's proxy; by another name with the same rules at another address."""
+        if not self.path("squid.passwd").exists():
             self.path("hosts").write_text("127.0.0.1 login.corp.test smtp.corp.test outlook.corp.test\n")
             hashed = run("openssl", "passwd", "-apr1", PROXY_PASSWORD, text=True).stdout.strip()
             self.path("squid.passwd").write_text(f"svc-mail:{hashed}\n")
-            self.write("squid.conf", "squid.conf")
-        self.spawn("squid", "squid", "-N", "-f", self.path("squid.conf"))
-        wait_for("squid", lambda: listens(self.ports["squid"]))
+        if not self.path(f"{name}.conf").exists():
+            within_tls = "" if name != "squid" else (
+                f"https_port {address}:{self.ports['squid_tls']} tls-cert={self.path('tls/leaf.pem')} tls-key={self.path('tls/leaf.key')}")
+            self.write(f"{name}.conf", "squid.conf", address=address, port=self.ports[name], within_tls=within_tls)
+        self.spawn(name, "squid", "-N", "-f", self.path(f"{name}.conf"))
+
+        def ready():
+            with socket.socket() as probe:
+                return probe.connect_ex((address, self.ports[name])) == 0
+        wait_for(name, ready)
 
     def configure_mailwicket(self):
         hashes = [run(MAILWICKET, "hash-password", input=f"{password}\n", text=True).stdout.strip()
                   for password in (PASSWORD, ODD_PASSWORD)]
+        self.hash = hashes[0]
         self.path("client_secret").write_text("entra-canary-secret~value\n")
         self.path("client_secret").chmod(0o600)
         shutil.copy(self.path("tls/leaf.key"), self.path("tls/local.key"))

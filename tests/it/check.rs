@@ -233,7 +233,14 @@ const ROWS: &[Row] = &[
         name: "the proxy lets only 443 through",
         world: |world| world.tune(|tuning| tuning.proxy_ports = Some(vec![443])),
         fails: true,
-        says: &["ok entra.app: the token is for", "403", "FAIL scanner@contoso.com: over imap"],
+        says: &[
+            "ok entra.app: the token is for",
+            "ok way to login.microsoftonline.com:443 (token endpoint): http proxy 127.0.0.1:",
+            "FAIL way to smtp.office365.com:587 (mail): http proxy 127.0.0.1:",
+            "403",
+            "acl SSL_ports port 587; acl Safe_ports port 587; acl mailwicket_hosts dstdomain smtp.office365.com;",
+            "FAIL scanner@contoso.com: over imap",
+        ],
         never: &["Connect-ExchangeOnline"],
         ..RIGHT
     },

@@ -10,7 +10,7 @@ use std::{
 use mailwicket::{
     config::{
         Audience, CertificateFiles, Credential, EntraApp, Grant, IdentitySource, Outbound, Proxy,
-        ProxyAuth, ProxyCredentials,
+        ProxyAuth, ProxyCredentials, ProxyScheme, Way,
     },
     net::dial::Dialer,
     sandbox::{
@@ -64,7 +64,8 @@ async fn get(
     password: Option<&str>,
 ) -> Result<Token, TokenError> {
     let outbound = Outbound {
-        proxy: Some(Proxy {
+        proxies: vec![Way::Proxy(Proxy {
+            scheme: ProxyScheme::Http,
             host: sandbox.proxy().ip().to_string(),
             port: sandbox.proxy().port(),
             credentials: Some(ProxyCredentials {
@@ -72,9 +73,9 @@ async fn get(
                 password: "proxy-canary-password".into(),
             }),
             auth: ProxyAuth::Auto,
-        }),
-        no_proxy: vec![],
+        })],
         ca_file: Some(sandbox.ca_file().to_owned()),
+        ..Outbound::default()
     };
     let dialer = Arc::new(Dialer::new(&outbound).unwrap());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

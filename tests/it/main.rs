@@ -24,3 +24,4 @@ mod supervised;
 mod tls_pair;
 mod transcripts;
 mod upkeep;
+mod ways;

@@ -204,7 +204,7 @@ async fn every_refusal_is_permanent_and_every_outage_passing() {
         ),
         (
             Smtp(SmtpFault::DropOnConnect),
-            "454 4.7.0 Upstream closed the connection during greeting",
+            "454 4.7.0 The proxy or the mail server closed the connection during greeting",
         ),
         (Smtp(SmtpFault::DropOnAuth), "454 4.7.0 Upstream closed the connection during auth"),
         (Smtp(SmtpFault::NoStartTls), "454 4.7.0 the server offers no STARTTLS"),
@@ -220,7 +220,7 @@ async fn every_refusal_is_permanent_and_every_outage_passing() {
         (Smtp(SmtpFault::BarePrompt), "235 "),
         (Proxy(ProxyFault::BadGateway), "454 4.7.0 No token now: The proxy answered 502"),
         (Proxy(ProxyFault::ConnectFailed), "454 4.7.0 No token now: The proxy answered 503"),
-        (Proxy(ProxyFault::EarlyOkThenClose), "454 4.7.0 No token now: No TLS"),
+        (Proxy(ProxyFault::EarlyOkThenClose), "454 4.7.0 No token now: The proxy broke off"),
         (Proxy(ProxyFault::GlueGreeting), "235 "),
         (Proxy(ProxyFault::ByteByByte), "235 "),
     ];

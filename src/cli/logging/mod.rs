@@ -38,6 +38,7 @@
 //! | `mailbox_queue` | info, warn | a login waited for its mailbox; at warn in vain |
 //! | `not_connected` | warn | logged in, and the mailbox cannot be opened |
 //! | `session_end` | info | how a session ended, and what it carried |
+//! | `way_lost`, `way_back` | warn, info | a proxy does not lead out and comes last for a while, or does again |
 //! | `token` | info | Entra granted a token |
 //! | `token_renewal_refused`, `token_renewal_failed` | warn | one could not be renewed |
 //! | `secret_expires`, `certificate_expires` | warn | a credential of an app ends soon |

@@ -14,6 +14,7 @@ mod limits;
 mod listener;
 mod local_tls;
 mod outbound;
+mod proxy_url;
 mod secret;
 mod status;
 mod vault;

@@ -3,19 +3,22 @@
 //! The environment counts only where the file has no `[outbound]` at all: whoever writes one has
 //! said all there is to say, and `proxy` left out of it means direct.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use toml::Spanned;
 
 use super::{
     super::{
-        NoProxy, Outbound, Proxy, ProxyAuth, ProxyCredentials, file,
-        form::{is_host, network, percent_decoded, split_url},
+        NoProxy, Outbound, ProxyAuth, ProxyCredentials, ProxyScheme, Way, file,
+        form::{is_host, network},
     },
-    Checker,
+    Checker, proxy_url,
 };
 
+/// The longest user name and password of a SOCKS proxy, in octets (RFC 1929 section 2).
+const SOCKS_LOGIN: usize = 255;
+
 impl Checker<'_> {
-    /// The way out.
+    /// The ways out.
     pub(super) fn outbound(&mut self, table: Option<&Spanned<file::Outbound>>) -> Option<Outbound> {
         match table {
             Some(table) => self.written(table.get_ref()),
@@ -25,12 +28,9 @@ impl Checker<'_> {
 
     fn written(&mut self, table: &file::Outbound) -> Option<Outbound> {
         let credentials = self.credentials(table);
-        let proxy = match &table.proxy {
-            None => Ok(None),
-            Some(url) => proxy(url.get_ref()).map_err(|words| {
-                self.problems.at(url.span(), format!("outbound.proxy {words}"));
-            }),
-        };
+        let proxies = table.proxy.as_ref().map(|given| self.ways("outbound.proxy", given));
+        let token_proxies =
+            table.token_proxy.as_ref().map(|given| self.ways("outbound.token_proxy", given));
         let mut no_proxy = Vec::new();
         for entry in &table.no_proxy {
             if let Some(exception) = exception(entry.get_ref()) {
@@ -51,37 +51,82 @@ impl Checker<'_> {
                 format!("outbound.ca_file: cannot read {}: {error}; mend the path", path.display());
             self.problems.at(given.span(), words);
         }
-        let auth = self.proxy_auth(table, credentials.as_ref());
-        let mut proxy = proxy.ok()?;
-        match (&mut proxy, auth) {
-            (Some(proxy), Some(auth)) => proxy.auth = auth,
-            (None, Some(_)) => {
-                self.problems
-                    .general("outbound.proxy_auth without a proxy; add proxy or remove it");
-            }
-            (_, None) => {}
-        }
+        let proxies = proxies.map_or(Some(Vec::new()), |usable| usable)?;
+        let token_proxies = token_proxies.map_or(Some(None), |usable| usable.map(Some))?;
+        let mut outbound = Outbound { proxies, token_proxies, no_proxy, ca_file };
         if let Some(credentials) = credentials? {
-            match &mut proxy {
-                Some(Proxy { credentials: slot @ None, .. }) => *slot = Some(credentials),
-                Some(_) => self.problems.general(
-                    "outbound: a login in the proxy's URL and username beside it; keep one",
-                ),
-                None => self
-                    .problems
-                    .general("outbound.username without a proxy; add proxy or remove the login"),
+            self.give(&credentials, &mut outbound);
+        }
+        self.proxy_auth(table, &mut outbound);
+        self.fit_for_socks(&outbound);
+        Some(outbound)
+    }
+
+    /// The proxies of one key, in order; `None` where one of them is wrong.
+    fn ways(&mut self, key: &str, given: &Spanned<file::Proxies>) -> Option<Vec<Way>> {
+        let urls = given.get_ref().urls();
+        let ways: Vec<_> = urls.iter().map(|url| proxy_url::way(url)).collect();
+        let mut wrong: Vec<_> = ways.iter().filter_map(|way| way.as_ref().err().cloned()).collect();
+        if urls.is_empty() {
+            wrong.push("is an empty array; write \"none\" to go direct".to_owned());
+        }
+        let direct = ways.iter().position(|way| matches!(way, Ok(Way::Direct)));
+        if direct.is_some_and(|at| at + 1 < ways.len()) {
+            wrong.push(
+                "has \"none\" before a proxy, which is then never tried; it may only be the last"
+                    .to_owned(),
+            );
+        }
+        wrong.dedup();
+        let is_usable = wrong.is_empty();
+        for words in wrong {
+            self.problems.at(given.span(), format!("{key} {words}"));
+        }
+        if is_usable { ways.into_iter().collect::<Result<_, _>>().ok() } else { None }
+    }
+
+    /// The login of the table is for every proxy that has none in its URL.
+    fn give(&mut self, credentials: &ProxyCredentials, outbound: &mut Outbound) {
+        let ways = outbound.proxies.iter_mut().chain(outbound.token_proxies.iter_mut().flatten());
+        let (mut proxies, mut given) = (0, 0);
+        for way in ways {
+            let Way::Proxy(proxy) = way else { continue };
+            proxies += 1;
+            if proxy.credentials.is_none() {
+                proxy.credentials = Some(credentials.clone());
+                given += 1;
             }
         }
-        Some(Outbound { proxy, no_proxy, ca_file })
+        if proxies == 0 {
+            self.problems
+                .general("outbound.username without a proxy; add proxy or remove the login");
+        } else if given == 0 {
+            self.problems
+                .general("outbound: a login in the proxy's URL and username beside it; keep one");
+        }
+    }
+
+    fn fit_for_socks(&mut self, outbound: &Outbound) {
+        let fits = |text: &str| (1..=SOCKS_LOGIN).contains(&text.len());
+        let ways = outbound.proxies.iter().chain(outbound.token_proxies.iter().flatten());
+        let too_long = ways
+            .filter_map(|way| match way {
+                Way::Proxy(proxy) if proxy.scheme == ProxyScheme::Socks5h => {
+                    proxy.credentials.as_ref()
+                }
+                _ => None,
+            })
+            .any(|login| !fits(&login.username) || !fits(login.password.expose_secret()));
+        if too_long {
+            self.problems.general(format!(
+                "outbound: user and password for a socks5h proxy must have 1 to {SOCKS_LOGIN} octets each (RFC 1929)"
+            ));
+        }
     }
 
     /// The scheme that is asked for. All but Negotiate and the choice of the best need a user.
-    fn proxy_auth(
-        &mut self,
-        table: &file::Outbound,
-        credentials: Option<&Option<ProxyCredentials>>,
-    ) -> Option<ProxyAuth> {
-        let word = table.proxy_auth.as_ref()?;
+    fn proxy_auth(&mut self, table: &file::Outbound, outbound: &mut Outbound) {
+        let Some(word) = &table.proxy_auth else { return };
         let auth = match word.get_ref().as_str() {
             "auto" => ProxyAuth::Auto,
             "basic" => ProxyAuth::Basic,
@@ -90,21 +135,29 @@ impl Checker<'_> {
             "negotiate" => ProxyAuth::Negotiate,
             _ => {
                 self.problems.at(word.span(), "outbound.proxy_auth must be \"auto\", \"basic\", \"digest\", \"ntlm\" or \"negotiate\"");
-                return None;
+                return;
             }
         };
-        let in_url = table.proxy.as_ref().is_some_and(|url| url.get_ref().contains('@'));
-        if !matches!(auth, ProxyAuth::Auto | ProxyAuth::Negotiate)
-            && matches!(credentials, Some(None))
-            && !in_url
-        {
+        let ways = outbound.proxies.iter_mut().chain(outbound.token_proxies.iter_mut().flatten());
+        let (mut asked, mut anonymous) = (false, false);
+        for way in ways {
+            let Way::Proxy(proxy) = way else { continue };
+            if proxy.scheme != ProxyScheme::Socks5h {
+                asked = true;
+                anonymous |= proxy.credentials.is_none();
+                proxy.auth = auth;
+            }
+        }
+        if !asked {
+            let words = "outbound.proxy_auth without an HTTP proxy; add proxy or remove it";
+            self.problems.at(word.span(), words);
+        } else if anonymous && !matches!(auth, ProxyAuth::Auto | ProxyAuth::Negotiate) {
             let words = format!(
                 "outbound.proxy_auth = \"{}\" needs outbound.username and outbound.password; add them",
                 word.get_ref()
             );
             self.problems.at(word.span(), words);
         }
-        Some(auth)
     }
 
     /// `Some(None)` where there are none, `None` where they are wrong.
@@ -149,8 +202,8 @@ impl Checker<'_> {
             return Some(Outbound::default());
         };
         let url = if url.contains("://") { url } else { format!("http://{url}") };
-        let proxy = match proxy(&url) {
-            Ok(proxy) => proxy,
+        let way = match proxy_url::way(&url) {
+            Ok(way) => way,
             Err(words) => {
                 self.problems
                     .general(format!("the environment's {name} {words}; or write [outbound]"));
@@ -160,65 +213,90 @@ impl Checker<'_> {
         let (_, list) = exceptions.unwrap_or_default();
         // An exception that cannot be read matches nothing, as in curl.
         let no_proxy = list.split([',', ' ']).filter_map(|entry| exception(entry.trim())).collect();
-        Some(Outbound { proxy, no_proxy, ca_file: None })
+        let outbound = Outbound { proxies: vec![way], no_proxy, ..Outbound::default() };
+        self.fit_for_socks(&outbound);
+        Some(outbound)
     }
 }
 
-/// `http://[user:password@]host:port`, or `none`. The error completes "outbound.proxy ...", and
-/// quotes nothing, because a URL may hold a password.
-fn proxy(url: &str) -> Result<Option<Proxy>, String> {
-    if url == "none" {
-        return Ok(None);
-    }
-    let form = "must be \"http://HOST:PORT\", or \"none\" to go direct";
-    let (scheme, authority) = split_url(url).ok_or(form)?;
-    match scheme {
-        "http" => {}
-        "https" | "socks5" | "socks5h" => {
-            return Err(format!(
-                "is of a kind that is not available in this version ({scheme}); it {form}"
-            ));
-        }
-        _ => return Err(form.to_owned()),
-    }
-    let (login, place) =
-        authority.rsplit_once('@').map_or((None, authority), |(login, place)| (Some(login), place));
-    let (host, port) = place.rsplit_once(':').ok_or(form)?;
-    let port = port.parse().ok().filter(|&port| port > 0).ok_or(form)?;
-    if !is_host(host) {
-        return Err(form.to_owned());
-    }
-    let credentials = login
-        .map(|login| login_of(login).ok_or("holds a login that cannot be read"))
-        .transpose()?;
-    Ok(Some(Proxy { host: host.to_owned(), port, credentials, auth: ProxyAuth::Auto }))
-}
-
-fn login_of(login: &str) -> Option<ProxyCredentials> {
-    let (username, password) = login.split_once(':')?;
-    let (username, password) = (percent_decoded(username)?, percent_decoded(password)?);
-    if username.contains(':') || has_control(&username) || has_control(&password) {
-        return None;
-    }
-    Some(ProxyCredentials { username, password: SecretString::from(password) })
-}
-
-/// `*`, a network, `host`, `.domain`, `*.domain`, each name with a port if need be.
+/// `*`, a network, `host`, `.domain`, `*.domain`, each but the first with a port if need be.
 fn exception(entry: &str) -> Option<NoProxy> {
     if entry == "*" {
         return Some(NoProxy::All);
     }
-    if let Some(net) = network(entry) {
-        return Some(NoProxy::Net(net));
+    // An IPv6 address without brackets is one to its last colon.
+    if let Some(net) = net(entry) {
+        return Some(NoProxy::Net { net, port: None });
     }
-    let (name, port) = match entry.rsplit_once(':') {
-        Some((name, port)) => (name, Some(port.parse().ok()?)),
+    let (place, port) = match entry.rsplit_once(':') {
+        Some((place, port)) => (place, Some(port.parse().ok().filter(|&port: &u16| port > 0)?)),
         None => (entry, None),
     };
-    let name = name.trim_start_matches('*').trim_start_matches('.').trim_end_matches('.');
-    is_host(name).then(|| NoProxy::Domain { name: name.to_ascii_lowercase(), port })
+    if let Some(net) = net(place) {
+        return Some(NoProxy::Net { net, port });
+    }
+    let name = place.trim_start_matches('*').trim_start_matches('.').trim_end_matches('.');
+    (is_host(name) && !name.contains(['[', ':']))
+        .then(|| NoProxy::Domain { name: name.to_ascii_lowercase(), port })
 }
 
-fn has_control(text: &str) -> bool {
+/// A network, an IPv6 one also in brackets, with its length in or behind them.
+fn net(text: &str) -> Option<ipnet::IpNet> {
+    let Some(inner) = text.strip_prefix('[') else { return network(text) };
+    let (address, rest) = inner.split_once(']')?;
+    let v6 = network(&format!("{address}{rest}"))?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(v6)
+}
+
+pub(super) fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn exceptions_of_every_form_are_read() {
+        let domain = |name: &str, port| Some(NoProxy::Domain { name: name.to_owned(), port });
+        let net = |net: &str, port| Some(NoProxy::Net { net: net.parse().unwrap(), port });
+        let rows = [
+            ("*", Some(NoProxy::All)),
+            ("Corp.example.", domain("corp.example", None)),
+            (".corp.example", domain("corp.example", None)),
+            ("*.corp.example:587", domain("corp.example", Some(587))),
+            ("10.0.0.0/8", net("10.0.0.0/8", None)),
+            ("10.0.0.0/8:587", net("10.0.0.0/8", Some(587))),
+            ("10.1.2.3", net("10.1.2.3/32", None)),
+            ("10.1.2.3:25", net("10.1.2.3/32", Some(25))),
+            ("2001:db8::1", net("2001:db8::1/128", None)),
+            ("2001:db8::/32", net("2001:db8::/32", None)),
+            ("[2001:db8::1]", net("2001:db8::1/128", None)),
+            ("[2001:db8::1]:443", net("2001:db8::1/128", Some(443))),
+            ("[2001:db8::/32]:443", net("2001:db8::/32", Some(443))),
+            ("[2001:db8::]/32", net("2001:db8::/32", None)),
+            ("[corp.example]", None),
+            ("[::1", None),
+            ("host:0", None),
+            ("host:99999", None),
+            ("host:port", None),
+            ("a b", None),
+            ("", None),
+        ];
+        let mut ran = 0;
+        for (text, expected) in rows {
+            assert_eq!(exception(text), expected, "{text}");
+            ran += 1;
+        }
+        assert_eq!(ran, 21);
+    }
+
+    proptest! {
+        #[test]
+        fn no_exception_panics(text in "[\\[\\]a-z0-9.:/*% é-]{0,20}") {
+            let _ = exception(&text);
+        }
+    }
 }

@@ -60,7 +60,7 @@ fn a_short_file_has_every_default() {
         Audience::Scope("https://outlook.office365.com/.default".to_owned())
     );
     assert_eq!(account.entra.token_expiry_margin, Duration::from_secs(600));
-    assert!(config.outbound.proxy.is_none());
+    assert!(config.outbound.proxies.is_empty() && config.outbound.token_proxies.is_none());
     assert_eq!(config.limits.max_sessions, 1000);
     assert_eq!(config.limits.max_sessions_per_address, 500);
     assert_eq!(config.limits.login_timeout, Duration::from_secs(60));
@@ -286,9 +286,34 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         ),
         (
             "[entra.c]",
-            "outbound = { proxy = \"socks5h://x:1\" }\n[entra.c]",
+            "outbound = { proxy = \"socks5://x:1\" }\n[entra.c]",
             1,
-            &["outbound.proxy", "not available"],
+            &["outbound.proxy", "write socks5h://"],
+        ),
+        (
+            "[entra.c]",
+            "outbound = { token_proxy = [\"http://x:1\", \"http://x/wpad.dat\"] }\n[entra.c]",
+            1,
+            &["outbound.token_proxy", "(PAC)"],
+        ),
+        (
+            "[entra.c]",
+            "outbound = { proxy = [\"none\", \"http://x:1\"] }\n[entra.c]",
+            1,
+            &["outbound.proxy", "only be the last"],
+        ),
+        (
+            "[entra.c]",
+            "outbound = { proxy = [] }\n[entra.c]",
+            1,
+            &["outbound.proxy", "empty array"],
+        ),
+        ("[entra.c]", "outbound = { proxy = 7 }\n[entra.c]", 1, &["outbound.proxy", "HOST:PORT"]),
+        (
+            "[entra.c]",
+            "outbound = { proxy = \"socks5h://u:@x:1\" }\n[entra.c]",
+            0,
+            &["socks5h", "255"],
         ),
         (
             "[entra.c]",
@@ -322,7 +347,10 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         let text = file().replacen(what, by, 1);
         assert_ne!(text, file(), "{what}");
         let error = check(&text).expect_err(by).to_string();
-        let place = format!("proxy.toml:{line}: ");
+        let place = match line {
+            0 => "proxy.toml: ".to_owned(),
+            line => format!("proxy.toml:{line}: "),
+        };
         assert!(error.lines().any(|told| told.starts_with(&place)), "{by}: {error}");
         for word in *words {
             assert!(error.contains(word), "{by}: no {word:?} in {error}");
@@ -330,7 +358,7 @@ fn every_mistake_is_told_with_line_key_and_remedy() {
         assert!(!error.contains("S3cret"), "{by}: {error}");
         ran += 1;
     }
-    assert_eq!(ran, 53);
+    assert_eq!(ran, 59);
 }
 
 #[test]
@@ -454,32 +482,58 @@ fn the_way_out_is_written_or_comes_from_the_environment() {
     )
     .unwrap()
     .outbound;
-    let proxy = outbound.proxy.unwrap();
-    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy", 3128));
-    assert_eq!(proxy.credentials.unwrap().password.expose_secret(), "p@w");
+    let proxy = only(&outbound);
+    assert_eq!((proxy.scheme, proxy.host.as_str(), proxy.port), (ProxyScheme::Http, "proxy", 3128));
+    assert_eq!(proxy.credentials.as_ref().unwrap().password.expose_secret(), "p@w");
     assert!(
         outbound
             .no_proxy
             .contains(&NoProxy::Domain { name: "corp.example".to_owned(), port: None })
     );
-    assert_eq!(with(&[("all_proxy", "proxy:1")], "").unwrap().outbound.proxy.unwrap().port, 1);
-    assert!(
-        with(&[("HTTPS_PROXY", "http://proxy:1")], "\n[outbound]\n")
-            .unwrap()
-            .outbound
-            .proxy
-            .is_none(),
-        "a table has said all"
-    );
-    assert!(
-        with(&[("HTTPS_PROXY", "http://proxy:1")], "\n[outbound]\nproxy = \"none\"\n")
-            .unwrap()
-            .outbound
-            .proxy
-            .is_none()
-    );
+    let bare = with(&[("all_proxy", "proxy:1")], "").unwrap().outbound;
+    assert_eq!((only(&bare).scheme, only(&bare).port), (ProxyScheme::Http, 1));
+    let socks = with(&[("ALL_PROXY", "socks5h://proxy:1080")], "").unwrap().outbound;
+    assert_eq!(only(&socks).scheme, ProxyScheme::Socks5h);
+    let said = with(&[("HTTPS_PROXY", "http://proxy:1")], "\n[outbound]\n").unwrap();
+    assert!(said.outbound.proxies.is_empty(), "a table has said all");
+    let none = "\n[outbound]\nproxy = \"none\"\n";
+    let none = with(&[("HTTPS_PROXY", "http://proxy:1")], none).unwrap();
+    assert!(matches!(none.outbound.proxies[..], [Way::Direct]));
     let error = with(&[("HTTPS_PROXY", "socks5://u:hidden@proxy:1")], "").unwrap_err().to_string();
     assert!(error.contains("HTTPS_PROXY") && !error.contains("hidden"), "{error}");
     let both = "\n[outbound]\nproxy = \"http://a:b@proxy:1\"\nusername = \"u\"\npassword = \"p\"\n";
     assert!(with(&[], both).unwrap_err().to_string().contains("keep one"));
+}
+
+/// The one proxy there is.
+fn only(outbound: &Outbound) -> &Proxy {
+    match &outbound.proxies[..] {
+        [Way::Proxy(proxy)] => proxy,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_login_of_the_table_is_for_every_proxy_without_its_own() {
+    let text = "\n[outbound]\nproxy = [\"https://a:443\", \"socks5h://x:y@b:1080\", \"none\"]\n\
+        token_proxy = \"http://c:8080\"\nusername = \"u\"\npassword = \"p\"\n\
+        no_proxy = [\"10.0.0.0/8:587\", \"[2001:db8::1]:25\"]\n";
+    let outbound = check(&format!("{}{text}", file())).unwrap().outbound;
+    let users: Vec<_> = outbound
+        .proxies
+        .iter()
+        .chain(outbound.token_proxies.iter().flatten())
+        .map(|way| match way {
+            Way::Direct => "direct",
+            Way::Proxy(proxy) => proxy.credentials.as_ref().unwrap().username.as_str(),
+        })
+        .collect();
+    assert_eq!(users, ["u", "x", "direct", "u"]);
+    assert!(
+        outbound.no_proxy.iter().all(|entry| matches!(entry, NoProxy::Net { port: Some(_), .. }))
+    );
+    let nobody =
+        text.replace("\"https://a:443\", ", "").replace("token_proxy = \"http://c:8080\"\n", "");
+    let error = check(&format!("{}{nobody}", file())).unwrap_err().to_string();
+    assert!(error.contains("keep one"), "{error}");
 }

@@ -48,7 +48,7 @@ fn it_is_valid_as_it_is_and_with_all_of_it_awake() {
     let (text, check) = shipped();
     let config = check(&text);
     assert_eq!((config.listeners.len(), config.warnings.len()), (3, 0));
-    assert_eq!(text.lines().filter_map(asleep).count(), 78);
+    assert_eq!(text.lines().filter_map(asleep).count(), 79);
     let config = check(&woken(&text, |_| true));
     // No limit is what holds without that key.
     let usual = Limits { max_sessions_per_account: Some(50), ..Limits::default() };
@@ -123,5 +123,5 @@ fn every_key_that_can_be_written_is_shown() {
         assert!(is_shown, "{key} is not in proxy.toml");
         seen += 1;
     }
-    assert_eq!(seen, 55);
+    assert_eq!(seen, 56);
 }

@@ -139,6 +139,26 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// What to do about TLS that does not begin; of the others the server's words tell.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::NoStartTls { offered } if offered.contains("XXX") => Some(
+                "a device that inspects SMTP has overwritten STARTTLS with X (Cisco's firewalls do): ask to have this \
+                 host exempted from its inspection of SMTP; without TLS mailwicket sends no token",
+            ),
+            Self::NoStartTls { .. } => Some(
+                "a firewall or proxy that inspects mail may have taken it out: ask to have this host exempted from \
+                 inspection; without TLS mailwicket sends no token",
+            ),
+            Self::StartTlsInjection => Some(
+                "what came was dropped and no token sent: ask who runs the firewall or proxy in between what it adds",
+            ),
+            _ => None,
+        }
+    }
+}
+
 impl ClientRole {
     /// A client for one session.
     pub fn new(protocol: Protocol, login: TokenLogin) -> Self {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{LoginMemory, kerberos::Places, tunnel};
 use crate::{
-    config::{Proxy, ProxyAuth, ProxyCredentials},
+    config::{Proxy, ProxyAuth, ProxyCredentials, ProxyScheme},
     net::{
         Io, Leg,
         error::{DialError, Trouble},
@@ -106,6 +106,7 @@ fn memory() -> LoginMemory {
 fn proxy(auth: ProxyAuth, with_user: bool) -> Proxy {
     let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
     Proxy {
+        scheme: ProxyScheme::Http,
         host: "proxy.test".to_owned(),
         port: 8080,
         credentials: with_user.then_some(credentials),

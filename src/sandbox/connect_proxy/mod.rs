@@ -1,11 +1,12 @@
 //! A corporate HTTP proxy that knows one method, CONNECT (RFC 9110 section 9.3.6), with the
-//! habits of squid and, on demand, of others.
+//! habits of squid and, on demand, of others; in clear, within TLS, and as a SOCKS proxy ([`socks`]).
 //!
 //! It leads to the sandbox's own servers under their real names and to loopback addresses, and
 //! nowhere else: what is rehearsed here must not reach the real services by mistake.
 
 mod pages;
 mod request;
+mod socks;
 
 #[cfg(test)]
 mod tests;
@@ -16,16 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time;
+use tokio_rustls::TlsAcceptor;
 
-use crate::sandbox::connect_proxy::pages::{squid, zscaler};
+use crate::sandbox::connect_proxy::pages::{login_page, squid, zscaler};
 use crate::sandbox::connect_proxy::request::{Request, host_and_port, loopback, parse, read_head};
 use crate::sandbox::world::{Connect, ProxyFault, Speaker, World};
 
 /// How long a client may take over its request, or a target over its greeting.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client's connection, in clear or within TLS.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The proxy.
 pub(super) struct Proxy {
@@ -48,9 +54,24 @@ impl Proxy {
         Self { world, credentials }
     }
 
-    /// Serves requests on this connection until one becomes a tunnel or the connection closes.
-    pub(super) async fn serve(self: Arc<Self>, mut client: TcpStream) -> io::Result<()> {
+    /// Serves this connection in clear.
+    pub(super) async fn serve(self: Arc<Self>, client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
+        self.serve_requests(client).await
+    }
+
+    /// Serves this connection within TLS.
+    pub(super) async fn serve_tls(
+        self: Arc<Self>,
+        client: TcpStream,
+        acceptor: TlsAcceptor,
+    ) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        self.serve_requests(acceptor.accept(client).await?).await
+    }
+
+    /// Serves requests on this connection until one becomes a tunnel or the connection closes.
+    async fn serve_requests(&self, mut client: impl Io) -> io::Result<()> {
         let mut input = Vec::new();
         loop {
             let read = time::timeout(PATIENCE, read_head(&mut client, &mut input)).await;
@@ -99,6 +120,12 @@ impl Proxy {
         if self.world.strikes(ProxyFault::BadGateway) {
             return Answer::Refusal { status: 502, reply: zscaler(), close: true };
         }
+        if self.world.strikes(ProxyFault::LoginPage) {
+            return Answer::Refusal { status: 200, reply: login_page(), close: true };
+        }
+        if self.world.strikes(ProxyFault::CloseUnanswered) {
+            return Answer::Refusal { status: 0, reply: String::new(), close: true };
+        }
         if self.world.strikes(ProxyFault::EarlyOkThenClose) {
             let reply = "HTTP/1.1 200 Connection established\r\n\r\n".to_owned();
             return Answer::Refusal { status: 200, reply, close: true };
@@ -118,11 +145,17 @@ impl Proxy {
         if self.world.strikes(ProxyFault::ConnectFailed) {
             return refuse(503, "Service Unavailable", "ERR_CONNECT_FAIL");
         }
-        let named = tuning.proxy_names.get(&target.to_ascii_lowercase()).copied();
-        match named.or_else(|| loopback(host, port)) {
+        match self.find(host, port) {
             Some(address) => Answer::Tunnel(address),
             None => refuse(503, "Service Unavailable", "ERR_DNS_FAIL"),
         }
+    }
+
+    /// Where a target is, if anywhere here.
+    fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let name = format!("{}:{port}", host.to_ascii_lowercase());
+        let named = self.world.tuning().proxy_names.get(&name).copied();
+        named.or_else(|| loopback(host, port))
     }
 
     fn admits(&self, request: &Request) -> bool {
@@ -153,7 +186,7 @@ impl Proxy {
 
     async fn tunnel(
         &self,
-        mut client: TcpStream,
+        mut client: impl Io,
         address: SocketAddr,
         request: &Request,
         input: Vec<u8>,
@@ -171,12 +204,7 @@ impl Proxy {
         self.world.say(Speaker::Proxy, established);
         let mut reply = format!("{established}\r\n\r\n").into_bytes();
         if self.world.strikes(ProxyFault::GlueGreeting) {
-            // A server that waits for its client to speak has nothing to glue.
-            let mut greeting = vec![0; 4096];
-            let first = time::timeout(Duration::from_secs(2), server.read(&mut greeting)).await;
-            if let Ok(length) = first {
-                reply.extend(greeting.iter().take(length?));
-            }
+            reply.extend(first_words(&mut server).await?);
         }
         send(&mut client, &reply, trickled).await?;
         server.write_all(&input).await?;
@@ -185,7 +213,7 @@ impl Proxy {
         Ok(())
     }
 
-    async fn finish(&self, mut client: TcpStream, reply: &str) -> io::Result<()> {
+    async fn finish(&self, mut client: impl Io, reply: &str) -> io::Result<()> {
         self.world.say(Speaker::Proxy, reply.lines().next().unwrap_or_default());
         client.write_all(reply.as_bytes()).await?;
         client.shutdown().await
@@ -202,7 +230,15 @@ impl Proxy {
     }
 }
 
-async fn send(client: &mut TcpStream, bytes: &[u8], trickled: bool) -> io::Result<()> {
+/// What a server says at once. One that waits for its client to speak has nothing to glue.
+async fn first_words(server: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut greeting = vec![0; 4096];
+    let first = time::timeout(Duration::from_secs(2), server.read(&mut greeting)).await;
+    greeting.truncate(first.unwrap_or(Ok(0))?);
+    Ok(greeting)
+}
+
+async fn send(client: &mut impl Io, bytes: &[u8], trickled: bool) -> io::Result<()> {
     if !trickled {
         return client.write_all(bytes).await;
     }
@@ -214,7 +250,7 @@ async fn send(client: &mut TcpStream, bytes: &[u8], trickled: bool) -> io::Resul
 }
 
 /// Reads and says nothing until the client leaves.
-async fn hold(mut client: TcpStream) -> io::Result<()> {
+async fn hold(mut client: impl Io) -> io::Result<()> {
     let mut chunk = [0; 256];
     while client.read(&mut chunk).await? > 0 {}
     Ok(())

@@ -35,3 +35,12 @@ pub(super) fn zscaler() -> String {
      <body><h1>502 Bad Gateway</h1></body></html>\r\n"
         .to_owned()
 }
+
+/// A captive portal: it answers whatever is asked with its page.
+pub(super) fn login_page() -> String {
+    let page = "<html><head><title>Log in</title></head><body>Accept the terms</body></html>\r\n";
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+        page.len()
+    )
+}

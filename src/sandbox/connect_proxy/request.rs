@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Largest request head in octets; squid's default is 64 kB.
 const HEAD_LIMIT: usize = 16 * 1024;
@@ -20,7 +19,7 @@ pub(super) struct Request {
 
 /// Reads until the blank line; what follows it stays in `input`. None where the client left.
 pub(super) async fn read_head(
-    client: &mut TcpStream,
+    client: &mut (impl AsyncRead + Unpin),
     input: &mut Vec<u8>,
 ) -> io::Result<Option<Vec<u8>>> {
     loop {

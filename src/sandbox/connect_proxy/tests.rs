@@ -196,3 +196,46 @@ async fn the_tunnel_opens_in_awkward_ways() {
     assert!(lines[2].starts_with("220 "), "{lines:?}");
     assert!(early.reply().await.starts_with("250-HOST Hello"), "what came early is passed on");
 }
+
+#[tokio::test]
+async fn the_same_proxy_is_within_tls_and_speaks_socks() {
+    let login = Some(("svc".to_owned(), "pw".to_owned()));
+    let sandbox = start_with(Options { proxy_credentials: login, ..Options::default() }).await;
+    let raw = Raw::over(TcpStream::connect(sandbox.secure_proxy()).await.unwrap());
+    let mut raw = raw.start_tls(&sandbox, "localhost").await;
+    let (head, _) = connect(&mut raw, MAIL, &basic("svc", "pw")).await;
+    assert_eq!(head, ["HTTP/1.1 200 Connection established"]);
+    assert!(raw.reply().await.starts_with("220 "));
+
+    // What is said at once, and what the answers begin with.
+    let name = b"\x05\x01\0\x03\x12smtp.office365.com\x02\x4b";
+    let rows = [
+        (
+            [&b"\x05\x01\x02\x01\x03svc\x02pw"[..], name].concat(),
+            &b"\x05\x02\x01\0\x05\0\0\x01"[..],
+        ),
+        (b"\x05\x01\0".to_vec(), b"\x05\xff"),
+        (b"\x05\x01\x02\x01\x03svc\x02no".to_vec(), b"\x05\x02\x01\x01"),
+        (
+            b"\x05\x01\x02\x01\x03svc\x02pw\x05\x01\0\x03\x03a.b\0\x19".to_vec(),
+            b"\x05\x02\x01\0\x05\x04",
+        ),
+        (
+            b"\x05\x01\x02\x01\x03svc\x02pw\x05\x02\0\x01\x7f\0\0\x01\0\x19".to_vec(),
+            b"\x05\x02\x01\0\x05\x07",
+        ),
+    ];
+    let mut ran = 0;
+    for (said, expected) in rows {
+        let mut raw = Raw::over(TcpStream::connect(sandbox.socks()).await.unwrap());
+        raw.send(&said).await;
+        let mut answers = vec![0; expected.len()];
+        raw.0.read_exact(&mut answers).await.unwrap();
+        assert_eq!(answers, expected, "{said:?}");
+        ran += 1;
+    }
+    assert_eq!(ran, 5);
+    let codes: Vec<_> =
+        sandbox.world().counters().socks_connects.iter().map(|connect| connect.status).collect();
+    assert_eq!(codes, [0, 4, 7]);
+}

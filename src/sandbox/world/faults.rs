@@ -189,6 +189,10 @@ pub enum ProxyFault {
     ConnectFailed,
     /// The request is read and never answered.
     Hang,
+    /// 200 and a page to log in, as a captive portal answers everything.
+    LoginPage,
+    /// The connection closes without an answer.
+    CloseUnanswered,
 }
 
 impl From<TokenFault> for Fault {

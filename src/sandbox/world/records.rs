@@ -81,8 +81,11 @@ pub struct Counters {
     pub pop3_auth_succeeded: u32,
     /// AUTH and PASS commands of POP3 that were answered with anything else.
     pub pop3_auth_failed: u32,
-    /// What the proxy was asked for, in order.
+    /// What the HTTP proxy was asked for, in clear or within TLS, in order.
     pub connects: Vec<Connect>,
+    /// What the SOCKS proxy was asked for, in order; the status is its reply code, 255 where there
+    /// was none.
+    pub socks_connects: Vec<Connect>,
 }
 
 impl Counters {

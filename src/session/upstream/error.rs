@@ -8,7 +8,10 @@ use std::{fmt, io};
 use crate::{
     advice::{self, Advice},
     mail::{Refusal, RefusalKind, client::Failure},
-    net::error::DialError,
+    net::{
+        error::DialError,
+        tunnel::{Behaviour, Early},
+    },
     token::TokenError,
 };
 
@@ -135,6 +138,10 @@ impl OpenError {
             Self::NoPlace(none) => Some(none.remedy().to_owned()),
             Self::Dial(error) => error.remedy(),
             Self::Dialogue(Failure::TokenTooLong { .. }) => Some(TOKEN_TOO_LONG.to_owned()),
+            Self::Dialogue(failure) if failure.remedy().is_some() => {
+                failure.remedy().map(str::to_owned)
+            }
+            Self::Io(_, error) => Early::within(error).map(Early::remedy),
             _ => self.advice(by_app).map(|advice| advice.remedy.to_owned()),
         }
     }
@@ -170,7 +177,13 @@ impl OpenError {
             },
             Self::Dialogue(failure) => failure.to_string(),
             Self::Closed(phase) => format!("Upstream closed the connection during {phase}"),
-            Self::Io(phase, _) => format!("Upstream connection broke during {phase}"),
+            Self::Io(phase, error) => match Early::within(error).map(|early| early.what) {
+                Some(Behaviour::Closed) => {
+                    format!("The proxy or the mail server closed the connection during {phase}")
+                }
+                Some(Behaviour::Page) => format!("The proxy sent a web page during {phase}"),
+                None => format!("Upstream connection broke during {phase}"),
+            },
         }
     }
 }
@@ -185,9 +198,10 @@ impl fmt::Display for OpenError {
             Self::Closed(phase) => {
                 write!(f, "mail: the server closed the connection during {phase}")
             }
-            Self::Io(phase, error) => {
-                write!(f, "mail: the connection broke during {phase}: {error}")
-            }
+            Self::Io(phase, error) => match Early::within(error) {
+                Some(early) => write!(f, "mail: {early} ({phase})"),
+                None => write!(f, "mail: the connection broke during {phase}: {error}"),
+            },
         }
     }
 }

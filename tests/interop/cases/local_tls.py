@@ -9,7 +9,7 @@ import subprocess
 from cases import case
 from cases.smtp import client
 from messages import ODD
-from world import ENTRA_PASSWORD, PASSWORD, USER
+from world import ENTRA_PASSWORD, PASSWORD, USER, wait_for
 
 
 def trusts(world):
@@ -96,7 +96,7 @@ def a_client_that_does_not_know_the_authority_is_told_of_in_the_log(world):
         pass
     else:
         raise AssertionError("it trusted anybody")
-    assert "does not know the authority of our certificate" in world.log("mailwicket.out")
+    wait_for("the log", lambda: "does not know the authority of our certificate" in world.log("mailwicket.out"))
 
 
 @case

@@ -17,7 +17,7 @@ use super::{
     message::{USE_AS_REP, USE_TGS_REP, USE_TIMESTAMP},
     *,
 };
-use crate::config::ProxyAuth;
+use crate::config::{ProxyAuth, ProxyScheme};
 
 const SALT: &[u8] = b"EXAMPLE.TESTsalt";
 const SERVICE_KEY: [u8; 32] = [9; 32];
@@ -234,6 +234,7 @@ fn error(code: i64, data: &[u8]) -> Vec<u8> {
 fn proxy(username: &str, password: &str) -> Proxy {
     let credentials = ProxyCredentials { username: username.to_owned(), password: password.into() };
     Proxy {
+        scheme: ProxyScheme::Http,
         host: "Proxy.TEST.".to_owned(),
         port: 8080,
         credentials: Some(credentials),
