@@ -92,6 +92,15 @@ impl Clients {
         Self { ports }
     }
 
+    /// A client that has logged in to send, and waits.
+    pub(crate) async fn waits(&self, number: u64, tally: &mut Tally) -> io::Result<Client> {
+        let mut client = self.connect(0, tally).await?;
+        match client.log_in_smtp(&user(number), tally).await? {
+            None => Ok(client),
+            Some(told) => Err(io::Error::other(told)),
+        }
+    }
+
     /// One client after the other, until told to stop.
     pub(crate) async fn come_again(
         self: std::sync::Arc<Self>,
@@ -258,12 +267,7 @@ impl Clients {
         if client.log_in_smtp(user, tally).await?.is_some() {
             return Ok(End::Later);
         }
-        let flood = "NOOP\r\n".repeat(2000);
-        for _ in 0..20 {
-            if timeout(Duration::from_millis(200), client.write(flood.as_bytes())).await.is_err() {
-                break;
-            }
-        }
+        client.flood().await;
         sleep(Duration::from_secs(2)).await;
         Ok(End::Well)
     }
@@ -285,7 +289,7 @@ fn plain(user: &str, password: &str) -> String {
 }
 
 /// A connection, line by line.
-struct Client(BufReader<TcpStream>);
+pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     async fn connect(port: u16, from: Option<Ipv4Addr>) -> io::Result<Self> {
@@ -295,6 +299,13 @@ impl Client {
         }
         let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
         Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Asks for answers and reads none, until nothing moves any more.
+    pub(crate) async fn flood(&mut self) {
+        let questions = "NOOP\r\n".repeat(2000);
+        let patience = Duration::from_millis(500);
+        while let Ok(Ok(())) = timeout(patience, self.write(questions.as_bytes())).await {}
     }
 
     async fn write(&mut self, octets: &[u8]) -> io::Result<()> {

@@ -32,6 +32,8 @@ use crate::{
 
 /// So many mailboxes; fewer than a third of the sessions, so that some wait for a place.
 const MAILBOXES: usize = 60;
+/// So many sessions are weighed, three of a mailbox at most.
+const WEIGHED: u64 = 150;
 /// How much the last quarter may hold of what the second held: allocators breathe.
 const GROWTH: f64 = 1.10;
 
@@ -68,6 +70,7 @@ async fn soak(arguments: &Arguments) -> Vec<String> {
 
     let (stop, mut crowd) = (CancellationToken::new(), JoinSet::new());
     let clients = Arc::new(Clients::new(service.ports));
+    let mut tally = weigh(&clients, &mut service).await;
     for number in 0..arguments.sessions {
         crowd.spawn(Arc::clone(&clients).come_again(number as u64, stop.clone()));
     }
@@ -78,7 +81,6 @@ async fn soak(arguments: &Arguments) -> Vec<String> {
     stop.cancel();
     weather.join_all().await;
     sandbox.world().disarm();
-    let mut tally = Tally::default();
     for each in crowd.join_all().await {
         tally.add(each);
     }
@@ -101,6 +103,31 @@ async fn soak(arguments: &Arguments) -> Vec<String> {
         faults.push(words);
     }
     faults
+}
+
+/// What a session takes: one that waits, and one whose client does not read.
+async fn weigh(clients: &Arc<Clients>, service: &mut Service) -> Tally {
+    let (mut tally, mut waiting) = (Tally::default(), Vec::new());
+    clients.waits(0, &mut tally).await.expect("a login"); // the token, the password
+    let none = service.all_gone().await;
+    for number in 0..WEIGHED {
+        waiting.push(clients.waits(number, &mut tally).await.expect("a login"));
+    }
+    let wait = service.sample().await;
+    let mut floods = JoinSet::new();
+    for mut client in waiting {
+        floods.spawn(async move {
+            client.flood().await;
+            client
+        });
+    }
+    let stalled = floods.join_all().await;
+    let stall = service.sample().await;
+    let each = |sample: &Sample| sample.resident.saturating_sub(none.resident) / WEIGHED;
+    println!("a session takes {} KiB, one that stalls {} KiB", each(&wait), each(&stall));
+    drop(stalled);
+    service.all_gone().await;
+    tally
 }
 
 async fn sandbox() -> Sandbox {

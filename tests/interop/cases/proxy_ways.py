@@ -88,7 +88,7 @@ def tinyproxy(world):
         for server in (f"login.corp.test:{world.ports['entra']}", f"smtp.corp.test:{world.ports['submission']}"):
             assert f"CONNECT {server} HTTP/1.1" in log, server
         with mailwicket(world, "tinyproxy-no-login", way, CA) as log:
-            assert "The proxy answered 407" in told(world)
+            assert "No login at the proxy (407" in told(world)
             log("set username and password in [outbound]")
 
 
