@@ -21,6 +21,7 @@ use secrecy::SecretString;
 use crate::{
     advice,
     config::{self, Config},
+    doctor::running::Question,
     secret,
 };
 
@@ -87,6 +88,12 @@ enum Command {
         /// Only check this account
         #[arg(long, value_name = "USER")]
         account: Option<String>,
+        /// Only ask the mailwicket that runs by this configuration ([status]) whether it is alive
+        #[arg(long, conflicts_with_all = ["offline", "account"])]
+        live: bool,
+        /// The same, and whether it is ready: every app has, or can get, a token
+        #[arg(long, conflicts_with_all = ["offline", "account", "live"])]
+        ready: bool,
     },
     /// Sign in once, by device code or browser, for an account whose grant needs it
     SignIn {
@@ -121,7 +128,9 @@ pub fn main() -> ExitCode {
     let path = &arguments.file.config;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => with_config(path, |config| run::run(path, config)),
-        Command::Check { offline, account } => {
+        Command::Check { live: true, .. } => check::running(path, Question::Live),
+        Command::Check { ready: true, .. } => check::running(path, Question::Ready),
+        Command::Check { offline, account, .. } => {
             with_config(path, |config| check::check(path, config, offline, account.as_deref()))
         }
         Command::SignIn { user } => with_config(path, |config| sign_in::sign_in(config, &user)),
