@@ -113,6 +113,10 @@ enum Command {
         /// Make a tour by itself, then exit 0 if every step held
         #[arg(long)]
         once: bool,
+        /// Only serve the simulated Microsoft 365, on all addresses and its real ports; put into DIR
+        /// what a mailwicket elsewhere needs to use it
+        #[arg(long, value_name = "DIR", conflicts_with = "once")]
+        serve: Option<PathBuf>,
     },
 }
 
@@ -136,7 +140,7 @@ pub fn main() -> ExitCode {
         Command::SignIn { user } => with_config(path, |config| sign_in::sign_in(config, &user)),
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
-        Command::Demo { once } => demo::demo(once),
+        Command::Demo { once, serve } => demo::demo(once, serve.as_deref()),
     }
 }
 
