@@ -88,7 +88,7 @@ enum Command {
         /// Only check this account
         #[arg(long, value_name = "USER")]
         account: Option<String>,
-        /// Only ask the mailwicket that runs by this configuration ([status]) whether it is alive
+        /// Only ask the mailwicket that runs by this configuration whether it is alive
         #[arg(long, conflicts_with_all = ["offline", "account"])]
         live: bool,
         /// The same, and whether it is ready: every app has, or can get, a token
