@@ -3,12 +3,15 @@
 use std::{path::Path, process::ExitCode};
 
 use jiff::{Timestamp, tz::Offset};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::{complain, exit, say};
 use crate::{
-    config::Config,
-    doctor::{self, Finding, Verdict, Words},
+    config::{self, Config},
+    doctor::{
+        self, Finding, Verdict, Words,
+        running::{self, Question},
+    },
 };
 
 pub(super) fn check(path: &Path, config: &Config, offline: bool, user: Option<&str>) -> ExitCode {
@@ -42,6 +45,36 @@ pub(super) fn check(path: &Path, config: &Config, offline: bool, user: Option<&s
     }
     say(&format_args!("{failed} of {} did not work", findings.len()));
     exit::unavailable()
+}
+
+/// `check --live` and `check --ready`. Of the configuration only `[status]` is read: a mistake in a
+/// file that is still being written says nothing about the program that runs.
+pub(super) fn running(path: &Path, question: Question) -> ExitCode {
+    let status = match config::load_status(path) {
+        Ok(Some(status)) => status,
+        Ok(None) => {
+            complain(&format_args!(
+                "{}: without [status] a running mailwicket cannot be asked; add the table, \
+                 with bind = \"127.0.0.1:1580\"",
+                path.display()
+            ));
+            return exit::config();
+        }
+        Err(error) => {
+            complain(&error);
+            return exit::config();
+        }
+    };
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format_args!("mailwicket: no runtime: {error}"));
+            return exit::software();
+        }
+    };
+    let finding = runtime.block_on(running::ask(&status, question));
+    print(&finding);
+    if finding.is_failure() { exit::unavailable() } else { exit::ok() }
 }
 
 fn print(Finding { what, verdict, commands }: &Finding) {

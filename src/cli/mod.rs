@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use crate::{
     advice,
     config::{self, Config},
+    doctor::running::Question,
     secret,
 };
 
@@ -88,6 +89,12 @@ enum Command {
         /// Only check this account
         #[arg(long, value_name = "USER")]
         account: Option<String>,
+        /// Only ask the mailwicket that runs by this configuration whether it is alive
+        #[arg(long, conflicts_with_all = ["offline", "account"])]
+        live: bool,
+        /// The same, and whether it is ready: every app has, or can get, a token
+        #[arg(long, conflicts_with_all = ["offline", "account", "live"])]
+        ready: bool,
     },
     /// Sign in once, by device code or browser, for an account whose grant needs it
     SignIn {
@@ -107,6 +114,10 @@ enum Command {
         /// Make a tour by itself, then exit 0 if every step held
         #[arg(long)]
         once: bool,
+        /// Only serve the simulated Microsoft 365, on all addresses and its real ports; put into DIR
+        /// what a mailwicket elsewhere needs to use it
+        #[arg(long, value_name = "DIR", conflicts_with = "once")]
+        serve: Option<PathBuf>,
     },
 }
 
@@ -122,13 +133,15 @@ pub fn main() -> ExitCode {
     let path = &arguments.file.config;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => with_config(path, |config| run::run(path, config)),
-        Command::Check { offline, account } => {
+        Command::Check { live: true, .. } => check::running(path, Question::Live),
+        Command::Check { ready: true, .. } => check::running(path, Question::Ready),
+        Command::Check { offline, account, .. } => {
             with_config(path, |config| check::check(path, config, offline, account.as_deref()))
         }
         Command::SignIn { user } => with_config(path, |config| sign_in::sign_in(config, &user)),
         Command::HashPassword => hash_password(),
         Command::Explain { text } => explain(&text.join(" ")),
-        Command::Demo { once } => demo::demo(once),
+        Command::Demo { once, serve } => demo::demo(once, serve.as_deref()),
     }
 }
 

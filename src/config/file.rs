@@ -29,6 +29,12 @@ pub(super) struct File {
     pub(super) vault: Option<Spanned<Vault>>,
 }
 
+/// The file, where only `[status]` matters.
+#[derive(Deserialize)]
+pub(super) struct StatusOnly {
+    pub(super) status: Option<Spanned<Status>>,
+}
+
 /// `[entra.NAME]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

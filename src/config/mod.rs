@@ -39,15 +39,42 @@ use crate::mail::Protocol;
 /// All that is wrong with it, one line each: file, line, key, what to write. No value of a secret
 /// is quoted.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigError::whole(
-            &name,
-            format!("cannot read it: {error}; name the file with --config PATH"),
-        )
-    })?;
+    let (name, text) = read(path)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     parse(&name, &text, folder, &|variable| std::env::var(variable).ok())
+}
+
+/// Reads `[status]` of a configuration file, if it is there, and nothing else: no secret, and a
+/// mistake elsewhere does not matter.
+///
+/// # Errors
+/// A file that cannot be read or is no TOML, and what is wrong with this table.
+pub fn load_status(path: &Path) -> Result<Option<Status>, ConfigError> {
+    let (name, text) = read(path)?;
+    let mut problems = Problems::new(&text);
+    let file = match toml::from_str(&text) {
+        Ok(file::StatusOnly { status }) => status,
+        Err(error) => {
+            problems.unreadable(error);
+            None
+        }
+    };
+    let mut checker = Checker { problems, folder: Path::new(""), environment: &|_| None };
+    let status = file.and_then(|table| checker.status(&table, &[]));
+    checker.problems.verdict(&name)?;
+    Ok(status)
+}
+
+/// What messages call the file, and its text.
+fn read(path: &Path) -> Result<(String, String), ConfigError> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => {
+            let words = format!("cannot read it: {error}; name the file with --config PATH");
+            Err(ConfigError::whole(&name, words))
+        }
+    }
 }
 
 /// Checks a configuration that is already read. `name` is what messages call it, relative paths in

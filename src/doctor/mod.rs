@@ -4,12 +4,14 @@
 //! It uses the session's own path to the provider (vault, token, proxy, TLS, login), so that what it
 //! finds is what a client would meet. It sends no mail, and changes nothing but what a login would:
 //! a token that was due is renewed, and kept in the vault if there is one. [`on_paper`] is what can
-//! be said without the network; `ways` looks at the proxies, `walk` puts one session into words, `claims` what the token says,
-//! `commands` what an administrator of Exchange could do about it.
+//! be said without the network; `ways` looks at the proxies, `walk` puts one session into words, `claims` what
+//! the token says, `commands` what an administrator of Exchange could do about it. [`running`] asks
+//! the mailwicket that runs already.
 
 mod claims;
 mod commands;
 mod paper;
+pub mod running;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -31,7 +31,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,9 +58,12 @@ pub struct Options {
     pub profile: Profile,
     /// How long Exchange Online waits before it says no; observed from 5 to 17 seconds.
     pub tarpit: Duration,
-    /// The address that all servers bind; loopback unless there is a reason.
+    /// The address that Entra and Exchange Online bind; loopback unless there is a reason. The
+    /// CONNECT proxy and the machine's identity endpoint are for this machine and stay on loopback.
     pub bind_ip: IpAddr,
-    /// Port of the token endpoint; 0 for a free one.
+    /// A folder where the certificates are kept from one start to the next; none: fresh ones.
+    pub keep_in: Option<PathBuf>,
+    /// Port of the token endpoint; 0 for a free one. At 443 it goes by its real name.
     pub entra_port: u16,
     /// Port of the submission server; 0 for a free one.
     pub smtp_port: u16,
@@ -82,6 +85,7 @@ impl Default for Options {
             profile: Profile::default(),
             tarpit: Duration::from_secs(5),
             bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            keep_in: None,
             entra_port: 0,
             smtp_port: 0,
             imap_port: 0,
@@ -110,21 +114,24 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes a fresh certificate authority, binds the ports and starts to serve.
+    /// Makes a certificate authority, or finds it kept, binds the ports and starts to serve.
     ///
     /// # Errors
-    /// A port that cannot be bound, or a temporary directory that cannot be written.
+    /// A port that cannot be bound, or a directory that cannot be written.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let authority = Authority::create()?;
+        let authority = match &options.keep_in {
+            Some(folder) => Authority::kept_in(folder)?,
+            None => Authority::create()?,
+        };
         let acceptor = authority.acceptor()?;
         let entra_listener = TcpListener::bind((options.bind_ip, options.entra_port)).await?;
         let smtp_listener = TcpListener::bind((options.bind_ip, options.smtp_port)).await?;
         let imap_listener = TcpListener::bind((options.bind_ip, options.imap_port)).await?;
         let pop3_listener = TcpListener::bind((options.bind_ip, options.pop3_port)).await?;
-        let proxy_listener = TcpListener::bind((options.bind_ip, options.proxy_port)).await?;
-        let secure_proxy_listener = TcpListener::bind((options.bind_ip, 0)).await?;
-        let socks_listener = TcpListener::bind((options.bind_ip, 0)).await?;
-        let machine_listener = TcpListener::bind((options.bind_ip, 0)).await?;
+        let proxy_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.proxy_port)).await?;
+        let secure_proxy_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let socks_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let machine_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let sandbox = Self {
             world: options.world,
             authority,
@@ -175,9 +182,13 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// The Entra authority: `https://localhost:PORT`, no slash at the end.
+    /// The Entra authority: `https://localhost:PORT`, no slash at the end, or the real one where
+    /// the port is the real one.
     pub fn authority(&self) -> String {
-        format!("https://localhost:{}", self.entra.port())
+        match self.entra.port() {
+            443 => "https://login.microsoftonline.com".to_owned(),
+            port => format!("https://localhost:{port}"),
+        }
     }
 
     /// Where submission listens (STARTTLS). The name to use is `localhost`.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::sandbox::kit::{Raw, start};
 use crate::sandbox::world::Speaker;
+use crate::sandbox::{Options, Sandbox};
 
 #[tokio::test]
 async fn the_certificate_covers_every_name_and_its_file_goes_with_the_sandbox() {
@@ -36,6 +37,36 @@ async fn the_certificate_covers_every_name_and_its_file_goes_with_the_sandbox() 
     assert_eq!(sandbox.world().counters().smtp_sessions, 6);
     sandbox.stop().await;
     assert!(!file.exists() && !file.parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn certificates_can_be_kept_and_are_made_anew_where_they_are_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || Options { keep_in: Some(folder.path().to_owned()), ..Options::default() };
+    let first = Sandbox::start(options()).await.unwrap();
+    let (file, pem) = (first.ca_file().to_owned(), first.ca_pem().to_owned());
+    assert_eq!(file, folder.path().join("ca.pem"));
+    first.stop().await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), pem, "it stays");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let leaf = std::fs::metadata(folder.path().join("server.pem")).unwrap();
+        assert_eq!(leaf.permissions().mode() & 0o777, 0o600);
+    }
+    let second = Sandbox::start(options()).await.unwrap();
+    assert_eq!(second.ca_pem(), pem, "the same again");
+    let mut raw = Raw::dial(&second).await;
+    raw.reply().await;
+    raw.ask("EHLO x").await;
+    raw.ask("STARTTLS").await;
+    let mut raw = raw.start_tls(&second, "smtp.office365.com").await;
+    assert!(raw.ask("NOOP").await.starts_with("250 "), "and its key fits");
+    second.stop().await;
+    std::fs::write(folder.path().join("server.pem"), "no PEM").unwrap();
+    let third = Sandbox::start(options()).await.unwrap();
+    assert_ne!(third.ca_pem(), pem);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), third.ca_pem());
 }
 
 #[tokio::test]

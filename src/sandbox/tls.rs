@@ -1,4 +1,4 @@
-//! The sandbox's certificate authority: fresh at each start, gone with it.
+//! The sandbox's certificate authority: fresh at each start and gone with it, or kept in a folder.
 //!
 //! One leaf certificate covers `localhost`, the loopback addresses and the real host names, so
 //! that clients configured for Microsoft 365 meet a certificate that fits (RFC 6125 section 6.4).
@@ -13,8 +13,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::sandbox::moment::{Moment, random_hex};
 
@@ -28,10 +30,17 @@ const NAMES: [&str; 6] = [
     "outlook.office365.com",
 ];
 
-/// The authority and the leaf that it signed. The private directory is removed on drop.
+/// In a folder where they are kept: the authority's certificate, for clients to trust.
+const CA_FILE: &str = "ca.pem";
+/// In the same folder: the leaf and its key, for nobody but us. The authority's own key is not
+/// kept, so that nothing else can ever be signed with it.
+const LEAF_FILE: &str = "server.pem";
+
+/// The authority and the leaf that it signed.
 pub(super) struct Authority {
     pem: String,
-    directory: PathBuf,
+    /// A private one, removed on drop; none where the files are kept.
+    directory: Option<PathBuf>,
     file: PathBuf,
     chain: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
@@ -45,13 +54,59 @@ impl Authority {
         private_directory(&directory)?;
         let made = Self {
             pem: issuer.pem(),
-            file: directory.join("ca.pem"),
-            directory,
+            file: directory.join(CA_FILE),
+            directory: Some(directory),
             chain: vec![leaf, issuer.der().clone()],
             key: key.serialize_der(),
         };
         private_file(&made.file)?.write_all(made.pem.as_bytes())?;
         Ok(made)
+    }
+
+    /// Takes both certificates from this folder, or makes them and puts them there, so that who has
+    /// once trusted the authority does so after the next start.
+    pub(super) fn kept_in(folder: &Path) -> io::Result<Self> {
+        if let Some(kept) = Self::read(folder) {
+            return Ok(kept);
+        }
+        let (issuer, leaf, key) = certificates().map_err(io::Error::other)?;
+        let blocks = [
+            pem::Pem::new("CERTIFICATE", leaf.to_vec()),
+            pem::Pem::new("PRIVATE KEY", key.serialize_der()),
+        ];
+        let (leaf_file, file) = (folder.join(LEAF_FILE), folder.join(CA_FILE));
+        for old in [&leaf_file, &file] {
+            match fs::remove_file(old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        private_file(&leaf_file)?.write_all(pem::encode_many(&blocks).as_bytes())?;
+        fs::write(&file, issuer.pem())?; // for everybody: last, so that it never promises too much
+        Ok(Self {
+            pem: issuer.pem(),
+            directory: None,
+            file,
+            chain: vec![leaf, issuer.der().clone()],
+            key: key.serialize_der(),
+        })
+    }
+
+    /// What an earlier start has kept, if it is whole and still holds.
+    fn read(folder: &Path) -> Option<Self> {
+        let file = folder.join(CA_FILE);
+        let pem = fs::read_to_string(&file).ok()?;
+        let issuer = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+        let kept = fs::read(folder.join(LEAF_FILE)).ok()?;
+        let leaf = CertificateDer::from_pem_slice(&kept).ok()?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&kept).ok()?.secret_pkcs8_der().to_vec();
+        for certificate in [&issuer, &leaf] {
+            let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+            if !certificate.validity().is_valid() {
+                return None;
+            }
+        }
+        Some(Self { pem, directory: None, file, chain: vec![leaf, issuer], key })
     }
 
     pub(super) fn pem(&self) -> &str {
@@ -78,8 +133,10 @@ impl Authority {
 
 impl Drop for Authority {
     fn drop(&mut self) {
-        // Nothing can be done about a directory that someone else has already removed.
-        let _ = fs::remove_dir_all(&self.directory);
+        if let Some(directory) = &self.directory {
+            // Nothing can be done about a directory that someone else has already removed.
+            let _ = fs::remove_dir_all(directory);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod local_tls;
 mod pop3;
 mod queue;
 mod reload;
+mod running;
 mod sign_in;
 mod smtp;
 mod stage;

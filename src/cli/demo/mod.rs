@@ -2,9 +2,11 @@
 //!
 //! Everything runs in this process and on loopback: Entra, Exchange Online, and a corporate proxy
 //! that both legs go through. The configuration that is printed is the one that runs, read by the
-//! same code as a `proxy.toml` on disk.
+//! same code as a `proxy.toml` on disk. Only [`serve`] leaves this machine: it is the Microsoft 365
+//! alone, for a mailwicket elsewhere.
 
 mod client;
+mod serve;
 mod tour;
 
 use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
@@ -29,7 +31,7 @@ const DISABLED: &str = "disabled@contoso.com";
 /// The login at the embedded proxy.
 const PROXY_LOGIN: (&str, &str) = ("svc-mail", "proxy-password");
 
-pub(super) fn demo(once: bool) -> ExitCode {
+pub(super) fn demo(once: bool, serve_in: Option<&Path>) -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -37,7 +39,14 @@ pub(super) fn demo(once: bool) -> ExitCode {
             return exit::software();
         }
     };
-    match runtime.block_on(async { if once { tour().await } else { stay().await } }) {
+    let outcome = runtime.block_on(async {
+        match serve_in {
+            Some(folder) => serve::serve(folder).await,
+            None if once => tour().await,
+            None => stay().await,
+        }
+    });
+    match outcome {
         Ok(()) => exit::ok(),
         Err(error) => {
             complain(&format_args!("mailwicket demo: {error:#}"));

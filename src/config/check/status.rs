@@ -16,7 +16,7 @@ use super::{
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1580);
 
 impl Checker<'_> {
-    pub(super) fn status(
+    pub(in super::super) fn status(
         &mut self,
         table: &Spanned<file::Status>,
         listeners: &[Arc<Listener>],
