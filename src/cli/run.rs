@@ -20,6 +20,7 @@ use crate::{
 pub(super) fn run(path: &Path, config: &Config) -> ExitCode {
     logging::install(&config.log);
     warn_of(config);
+    raise_file_limit(config.limits.max_sessions);
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -110,6 +111,30 @@ async fn reload(path: &Path, reloads: &mpsc::Sender<Reload>) -> anyhow::Result<(
     let (outcome, taken) = oneshot::channel();
     reloads.send(Reload { config, outcome }).await?;
     Ok(taken.await??)
+}
+
+/// A session has two sockets, and systems let a process have 1024 files unless it asks for more.
+/// Out of them, nobody can even ask whether we live.
+fn raise_file_limit(sessions: usize) {
+    /// What is needed beside sessions: listeners, the status, files, requests for tokens.
+    const BESIDE: u64 = 128;
+    let wanted =
+        u64::try_from(sessions).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(BESIDE);
+    #[cfg(unix)]
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(have) if have >= wanted => {}
+        Ok(have) => warn!(
+            event = "file_limit",
+            have,
+            wanted,
+            cause = "this process may not open as many files as limits.max_sessions sessions need",
+            remedy = "raise the hard limit (LimitNOFILE, ulimit -Hn) or lower limits.max_sessions",
+            "too few files for so many sessions",
+        ),
+        Err(error) => info!(%error, "the limit of open files is not known"),
+    }
+    #[cfg(not(unix))]
+    let _ = wanted; // there is no such limit
 }
 
 fn warn_of(config: &Config) {

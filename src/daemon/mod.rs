@@ -53,8 +53,10 @@ use self::{
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be taken.
-    #[error("listener {address}: {error}; {}", bind_remedy(.error))]
+    #[error("{what} {address}: {error}; {}", bind_remedy(.error))]
     Bind {
+        /// `listener` or `status`.
+        what: &'static str,
         /// The address in the configuration.
         address: SocketAddr,
         /// What the system says.
@@ -185,7 +187,7 @@ impl Daemon {
 }
 
 fn open(listener: &Arc<Listener>, inherited: &Inherited) -> Result<Door, StartError> {
-    Door::open(listener, inherited).map_err(|error| bind_error(listener.bind, error))
+    Door::open(listener, inherited).map_err(|error| bind_error("listener", listener.bind, error))
 }
 
 /// A socket that nobody accepts on lets clients wait without a word.
@@ -204,8 +206,8 @@ fn warn_of_strangers(config: &Config, inherited: &Inherited) {
     }
 }
 
-fn bind_error(address: SocketAddr, error: io::Error) -> StartError {
-    StartError::Bind { address, error }
+fn bind_error(what: &'static str, address: SocketAddr, error: io::Error) -> StartError {
+    StartError::Bind { what, address, error }
 }
 
 fn bind_remedy(error: &io::Error) -> &'static str {

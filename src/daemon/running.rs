@@ -89,9 +89,16 @@ impl Running {
     pub(super) async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
         let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
-        let status = self.status.prepare(config.status.as_ref(), &self.inherited)?;
         let Change { staying, coming, leaving } = self.compare(&config.listeners);
-        let doors = self.open_beside(&coming, &leaving).await?;
+        let (doors, shut) = self.open_beside(&coming, &leaving).await?;
+        let status = match self.status.prepare(config.status.as_ref(), &self.inherited).await {
+            Ok(status) => status,
+            Err(error) => {
+                drop(doors);
+                shut.into_iter().for_each(|place| self.reopen(place));
+                return Err(error);
+            }
+        };
 
         self.rooted.warn_of(config);
         let (apps, described) = (config.apps(), config.clone());
@@ -148,12 +155,13 @@ impl Running {
     }
 
     /// Opens the doors that are new. Where one wants the port of a door that leaves, that one is
-    /// shut first, and opened again should anything fail.
+    /// shut first, and opened again should anything fail. Gives the doors, and the places of those
+    /// that were shut.
     async fn open_beside(
         &mut self,
         coming: &[Arc<Listener>],
         leaving: &[usize],
-    ) -> Result<Vec<Door>, StartError> {
+    ) -> Result<(Vec<Door>, Vec<usize>), StartError> {
         let mut shut = Vec::new();
         for &place in leaving {
             let Some(accepting) = self.accepting.get_mut(place) else { continue };
@@ -164,14 +172,14 @@ impl Running {
                 shut.push(place);
             }
         }
-        let opened =
-            coming.iter().map(|new| open(new, &self.inherited)).collect::<Result<Vec<_>, _>>();
-        if opened.is_err() {
-            for place in shut {
-                self.reopen(place);
+        let opened = coming.iter().map(|new| open(new, &self.inherited));
+        match opened.collect::<Result<Vec<_>, _>>() {
+            Ok(doors) => Ok((doors, shut)),
+            Err(error) => {
+                shut.into_iter().for_each(|place| self.reopen(place));
+                Err(error)
             }
         }
-        opened
     }
 
     fn reopen(&mut self, place: usize) {

@@ -2,7 +2,7 @@
 //!
 //! Must never know whose password it is, or where the hash is kept.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
@@ -11,10 +11,46 @@ use argon2::{
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-/// Pieces of working memory that are kept: as many as logins are checked at one time.
-const SPARE: usize = 2;
-/// Working memory that nobody uses at present, wiped.
-static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+/// So many are worked on at one time in this process, whoever asks: each takes a core, and memory that
+/// is kept for the next. Given back to an allocator, as much of it stays behind in every thread that
+/// ever checked a password (seen with glibc: hundreds of MiB).
+const AT_ONCE: usize = 2;
+/// Working memory that nobody uses at present, wiped; and how many may still take some.
+static BENCH: Mutex<Bench> = Mutex::new(Bench { spare: Vec::new(), free: AT_ONCE });
+/// Told when a place at it is free again.
+static PLACE: Condvar = Condvar::new();
+
+struct Bench {
+    spare: Vec<Vec<Block>>,
+    free: usize,
+}
+
+/// A place at the bench; given back when dropped.
+struct Place(Vec<Block>);
+
+impl Place {
+    /// Waits for one, and blocks meanwhile.
+    fn take(blocks: usize) -> Self {
+        let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let bench = PLACE.wait_while(bench, |bench| bench.free == 0);
+        let mut bench = bench.unwrap_or_else(PoisonError::into_inner);
+        bench.free -= 1;
+        let mut memory = bench.spare.pop().unwrap_or_default();
+        drop(bench);
+        memory.resize(blocks, Block::new());
+        Self(memory)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fill(Block::new()); // what a password went into
+        let mut bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
+        bench.spare.push(std::mem::take(&mut self.0));
+        bench.free += 1;
+        PLACE.notify_one();
+    }
+}
 
 /// The most memory that a configured hash may ask for, in KiB: each login takes it.
 const MOST_MEMORY: u32 = 256 * 1024;
@@ -103,25 +139,15 @@ fn usual() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::default())
 }
 
-/// The work itself, in memory that is used again: given back to an allocator each time, as much of
-/// it stays behind in every thread that ever checked a password (seen with glibc: hundreds of MiB).
 fn digested(
     argon2: &Argon2<'_>,
     password: &SecretString,
     salt: &[u8],
     digest: &mut [u8],
 ) -> argon2::Result<()> {
-    let spare = || MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut memory = spare().pop().unwrap_or_default();
-    memory.resize(argon2.params().block_count(), Block::new());
+    let mut place = Place::take(argon2.params().block_count());
     let password = password.expose_secret().as_bytes();
-    let done = argon2.hash_password_into_with_memory(password, salt, digest, &mut memory);
-    memory.fill(Block::new()); // what a password went into
-    let mut spare = spare();
-    if spare.len() < SPARE {
-        spare.push(memory);
-    }
-    done
+    argon2.hash_password_into_with_memory(password, salt, digest, &mut place.0)
 }
 
 #[cfg(test)]
@@ -138,6 +164,21 @@ mod tests {
         assert!(!verify_nobody(&"pw".into()));
         assert_ne!(hash, hash_password(&"pw".into()), "each has its own salt");
         assert_eq!(check_hash(&hash), Ok(()));
+    }
+
+    #[test]
+    fn many_at_once_take_the_memory_of_two() {
+        let hash = hash_password(&"pw".into());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(verify_password(&hash, &"pw".into())));
+            }
+        });
+        let bench = BENCH.lock().unwrap();
+        assert!(bench.spare.len() + AT_ONCE - bench.free <= AT_ONCE, "{}", bench.spare.len());
+        assert!(
+            bench.spare.iter().flatten().all(|block| block.as_ref().iter().all(|word| *word == 0))
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{io, mem, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -36,6 +36,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// of TLS sends it as soon as it is connected; any other waits for the greeting, and pays this once
 /// a session.
 const FIRST_OCTET: Duration = Duration::from_millis(300);
+/// So many octets of what a client says behind its login are read before the answer.
+const AHEAD: usize = 64 * 1024;
 /// How many times up to 4 KiB of what was not heard are read before a connection is closed.
 const UNHEARD: u8 = 32;
 
@@ -104,6 +106,27 @@ impl Front {
                 Err(PumpError::Io(error)) => return Err(Ending::Broken(error)),
             }
         }
+    }
+
+    /// Completes when the client has gone while it waits in its mailbox's queue: its place is for the
+    /// next. Anywhere else it gets its answer, even if it has closed its own side. What it says
+    /// meanwhile is kept.
+    pub(super) async fn leaves_the_queue(&mut self, progress: &Progress) -> Ending {
+        let ending = loop {
+            if self.input.len() >= AHEAD {
+                return std::future::pending().await;
+            }
+            match self.io.read_buf(&mut self.input).await {
+                Ok(0) if self.input.is_empty() => break Ending::Closed,
+                Ok(0) => return std::future::pending().await, // all that it wants is said already
+                Ok(_) => {}
+                Err(error) => break Ending::Broken(error),
+            }
+        };
+        while progress.noted().phase != "queue" {
+            sleep(Duration::from_millis(500)).await;
+        }
+        ending
     }
 
     pub(super) async fn tell(&mut self, verdict: Result<(), &Refusal>) -> io::Result<()> {

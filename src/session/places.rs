@@ -101,6 +101,16 @@ impl Places {
         Ok(Held { _account: account, _mailbox: Some(place) })
     }
 
+    /// The same, where that takes no waiting.
+    pub(super) fn try_enter(&self, protocol: Protocol, user: &str, mailbox: &str) -> Option<Held> {
+        let account = self.accounts.try_enter(&user.to_ascii_lowercase())?;
+        let place = match protocol {
+            Protocol::Smtp => Some(self.mailboxes.try_enter(&mailbox.to_ascii_lowercase())?),
+            Protocol::Imap | Protocol::Pop3 => None,
+        };
+        Some(Held { _account: account, _mailbox: place })
+    }
+
     async fn queue(&self, mailbox: &str, progress: &Progress) -> Result<Place, NoPlace> {
         progress.enter("queue");
         debug!(mailbox, limit = self.mailboxes.limit(), "waiting for a session to end");

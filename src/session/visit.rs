@@ -46,7 +46,12 @@ impl Visit<'_> {
         front.open_up(self.progress).await?;
         loop {
             let login = front.next_login(self.progress).await?;
-            match self.admit(&login).await {
+            let admitted = tokio::select! {
+                biased;
+                admitted = self.admit(&login) => admitted,
+                ending = front.leaves_the_queue(self.progress) => return Err(ending),
+            };
+            match admitted {
                 Ok(logged_in) => return Ok(logged_in),
                 Err(refusal) => front.tell(Err(&refusal)).await.map_err(Ending::Broken)?,
             }

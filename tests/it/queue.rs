@@ -139,3 +139,57 @@ async fn an_account_has_so_many_sessions_over_all_protocols() {
     assert!(stage.client().await.log_in("other@contoso.com", PASSWORD).await.starts_with("535 "));
     drop(two);
 }
+
+#[tokio::test]
+async fn a_token_of_no_use_keeps_nobody_waiting() {
+    let stage =
+        Stage::with("pass_tokens = true", "[limits]\nsmtp_sessions_per_mailbox = 1\n").await;
+    let _one = logged_in(&stage, 1).await;
+    let reply = stage.client().await.log_in_with_token(USER, "junk").await;
+    assert!(reply.starts_with("535 "), "judged at once, and not queued: {reply}");
+    assert_eq!(stage.sandbox.world().counters().smtp_sessions, 2);
+}
+
+#[tokio::test]
+async fn a_good_token_waits_for_its_place_like_a_password() {
+    let (caught, _guard) = Caught::begin();
+    let stage =
+        Stage::with("pass_tokens = true", "[limits]\nsmtp_sessions_per_mailbox = 1\n").await;
+    let token = stage.token().await;
+    let mut one = logged_in(&stage, 1).await;
+    let mut second = stage.client().await;
+    let ends = async {
+        somebody_waits(&caught).await;
+        stage.sandbox.world().counters_when(|counters| counters.smtp_open == 1).await;
+        one.clear();
+    };
+    let (reply, ()) = join!(second.log_in_with_token(USER, &token), ends);
+    assert!(reply.starts_with("235 "), "{reply}");
+    assert!(second.send(USER, MESSAGE).await.starts_with("250 "));
+}
+
+#[tokio::test]
+async fn who_has_gone_waits_for_nothing() {
+    let (caught, _guard) = Caught::begin();
+    let limits = "[limits]\nsmtp_sessions_per_mailbox = 1\n";
+    let stage = Stage::with("", limits).await;
+    let mut one = logged_in(&stage, 1).await;
+    let mut gone = stage.client().await;
+    gone.write(
+        b"EHLO gone\r\nAUTH PLAIN AHNjYW5uZXJAY29udG9zby5jb20AbG9jYWwtY2FuYXJ5LXBhc3N3b3Jk\r\n",
+    )
+    .await;
+    somebody_waits(&caught).await;
+    drop(gone);
+    while !caught.text().contains("before login") {
+        tokio::task::yield_now().await;
+    }
+    one.clear();
+    let reply = stage.client().await.log_in(USER, PASSWORD).await;
+    assert!(reply.starts_with("235 "), "{reply}");
+    assert_eq!(
+        stage.sandbox.world().counters().smtp_sessions,
+        2,
+        "none was opened for who had gone"
+    );
+}

@@ -338,3 +338,23 @@ async fn a_reload_opens_moves_and_closes_it() {
     let mut client = Client::connect(stage.address).await;
     assert!(client.log_in(USER, PASSWORD).await.starts_with("235 "));
 }
+
+#[tokio::test]
+async fn a_reload_moves_it_to_another_address_of_the_same_port_or_back() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let at = |sandbox: &Sandbox, ip: &str, more: &str| {
+        let allow = "allow = [\"127.0.0.0/8\"]";
+        let status = format!("[status]\nbind = \"{ip}:{port}\"\n{allow}\n{more}");
+        parse(&text(sandbox, "", &status))
+    };
+    let sandbox = Stage::sandbox().await;
+    let (near, wide) = (at(&sandbox, "127.0.0.1", ""), at(&sandbox, "0.0.0.0", ""));
+    let nowhere = at(&sandbox, "192.0.2.1", "");
+    let stage = Stage::run(sandbox, &near);
+    stage.reload(wide).await.unwrap();
+    let other = SocketAddr::from(([127, 0, 0, 2], port));
+    assert_eq!(get(other, "/healthz").await.0, 200);
+    let error = stage.reload(nowhere).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("status 192.0.2.1:{port}: ")), "{error}");
+    assert_eq!(get(other, "/healthz").await.0, 200, "it is where it was");
+}

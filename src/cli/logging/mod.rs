@@ -22,6 +22,7 @@
 //! | `drain_cut` | warn | sessions outlived `shutdown_grace` and are cut |
 //! | `stopped` | info | the end |
 //! | `socket_unused` | warn | a supervisor passes a socket that no listener has |
+//! | `file_limit` | warn | this process may not open enough files for `max_sessions` |
 //! | `accept_paused` | warn | out of descriptors or memory |
 //! | `max_sessions`, `max_sessions_per_address` | warn | a limit is reached |
 //! | `not_allowed`, `status_not_allowed` | warn | an address is not in an allow list |

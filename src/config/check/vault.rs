@@ -16,8 +16,8 @@ use super::{
 
 /// The vault, beside `proxy.toml`, where the file does not say.
 const USUAL_PATH: &str = "mailwicket.vault";
-/// Its key.
-const USUAL_KEY: &str = "mailwicket.vault.key";
+/// What the name of its key has more, beside the vault: where the vault can be written, so can the key.
+const KEY: &str = ".key";
 
 impl Checker<'_> {
     pub(super) fn vault(&mut self, table: &Spanned<file::Vault>) -> Option<VaultFiles> {
@@ -37,7 +37,11 @@ impl Checker<'_> {
         self.warn_if_world_readable("vault.path", path_span, &path);
         let key_span = table.key.as_ref().map_or(span, Spanned::span);
         let key = match &table.key {
-            None => self.key_file(key_span, Path::new(USUAL_KEY), &path),
+            None => {
+                let mut file = path.clone().into_os_string();
+                file.push(KEY);
+                self.key_file(key_span, Path::new(&file), &path)
+            }
             Some(given) => match given.get_ref() {
                 Secret::File(file) => self.key_file(key_span, file, &path),
                 _ => self.vault_key("vault.key", given).map(VaultKey::Value),

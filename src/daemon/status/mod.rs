@@ -30,8 +30,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Binds its address, or takes the socket that was passed for it.
     pub(super) fn open(status: &config::Status, inherited: &Inherited) -> Result<Self, StartError> {
-        let socket =
-            inherited.listen(status.bind).map_err(|error| bind_error(status.bind, error))?;
+        let socket = inherited.listen(status.bind);
+        let socket = socket.map_err(|error| bind_error("status", status.bind, error))?;
         Ok(Self { socket, status: status.clone() })
     }
 
@@ -77,19 +77,33 @@ impl Status {
         &self.view
     }
 
-    /// Binds what a new configuration needs, and changes nothing yet.
-    pub(super) fn prepare(
-        &self,
+    /// Binds what a new configuration needs, and changes nothing yet, unless another address wants
+    /// the same port: then the old one is shut first, and opened again should that fail.
+    pub(super) async fn prepare(
+        &mut self,
         new: Option<&config::Status>,
         inherited: &Inherited,
     ) -> Result<Change, StartError> {
-        Ok(match (new, &self.serving) {
-            (None, _) => Change::Goes,
-            (Some(new), Some(serving)) if serving.bind == new.bind => {
-                Change::Stays(new.allow.clone())
-            }
-            (Some(new), _) => Change::Comes(Endpoint::open(new, inherited)?),
-        })
+        let Some(new) = new else { return Ok(Change::Goes) };
+        let here = self.serving.as_ref().map(|serving| serving.bind);
+        if here == Some(new.bind) {
+            return Ok(Change::Stays(new.allow.clone()));
+        }
+        let conflicts = here.is_some_and(|here| here.port() == new.bind.port() && here.port() != 0);
+        let before = if conflicts { self.serving.take() } else { None };
+        let Some(before) = before else {
+            return Ok(Change::Comes(Endpoint::open(new, inherited)?));
+        };
+        let old = config::Status { bind: before.bind, allow: before.allow.borrow().clone() };
+        before.shut();
+        let _ = before.ended.await; // its socket is closed when it has ended
+        let opened = Endpoint::open(new, inherited);
+        if opened.is_err()
+            && let Ok(again) = Endpoint::open(&old, inherited)
+        {
+            self.serve(again);
+        }
+        Ok(Change::Comes(opened?))
     }
 
     /// Does what was prepared.

@@ -131,6 +131,11 @@ impl View {
         self.doors.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a listener has stopped to accept that should not have.
+    pub(super) fn has_lost_a_door(&self) -> bool {
+        !self.draining.is_cancelled() && self.doors().iter().any(|door| door.accepts.is_finished())
+    }
+
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()
     }

@@ -141,8 +141,16 @@ pub(super) async fn open(
     let (identity, password) = match request.pass {
         Pass::Ours { identity, password } => (identity, password),
         // There is no other token to try, so it goes at once in the form that every server takes.
+        // The server judges it first: nobody waits, or keeps others waiting, for one of no use.
         Pass::Theirs(token) => {
-            let (held, form) = (place().await?, TokenForm::TwoSteps);
+            let form = TokenForm::TwoSteps;
+            let opened = attempt(dialer, learned, request, token, form, progress).await?;
+            if let Some(held) = places.try_enter(request.protocol, user, request.mailbox) {
+                let (io, leftover, took) = opened;
+                return Ok(Open { io, leftover, took, held });
+            }
+            drop(opened); // it would be one too many for the provider
+            let held = place().await?;
             let (io, leftover, took) =
                 attempt(dialer, learned, request, token, form, progress).await?;
             return Ok(Open { io, leftover, took, held });
