@@ -116,6 +116,9 @@ fn the_vault_has_a_key_of_its_own() {
     let VaultKey::File(file) = vault.key else { panic!() };
     assert_eq!(file, folder.path().join("mailwicket.vault.key"));
     assert!(!file.exists(), "it is made at first use");
+    let elsewhere = in_folder("path = \"kept\"").unwrap().vault.unwrap();
+    let VaultKey::File(file) = elsewhere.key else { panic!() };
+    assert_eq!(file, folder.path().join("kept.key"), "beside the vault, which can be written");
     assert_eq!(config.warnings, Vec::<String>::new());
     assert!(check(&super::file()).unwrap().vault.is_none());
 
