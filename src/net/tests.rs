@@ -165,8 +165,8 @@ impl Authority {
         Dialer::new(&Outbound { ca_file: Some(self.file()), ..Outbound::default() }).unwrap()
     }
 
-    /// A TLS server with a certificate for `name`, valid until `year`, that answers HTTP.
-    async fn server(&self, name: &str, year: i32) -> SocketAddr {
+    /// With a certificate for `name`, valid until `year`.
+    fn acceptor(&self, name: &str, year: i32) -> TlsAcceptor {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -180,7 +180,12 @@ impl Authority {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())
         .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A TLS server with a certificate for `name`, valid until `year`, that answers HTTP.
+    async fn server(&self, name: &str, year: i32) -> SocketAddr {
+        let acceptor = self.acceptor(name, year);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         TaskTracker::new().spawn(async move {
@@ -369,6 +374,31 @@ async fn what_comes_in_place_of_the_server_is_the_proxys_doing() {
         ran += 1;
     }
     assert_eq!(ran, 3);
+}
+
+#[tokio::test]
+async fn a_proxy_within_tls_that_is_gone_without_a_word_has_closed() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 4000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    TaskTracker::new().spawn(async move {
+        let mut tls = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let mut request = [0; 4096];
+        let _ = tls.read(&mut request).await.unwrap();
+        tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        tls.flush().await.unwrap();
+        tls.into_inner().0.shutdown().await.unwrap(); // no close_notify
+    });
+    let outbound = Outbound {
+        proxies: vec![way(ProxyScheme::Https, "localhost", port)],
+        ca_file: Some(authority.file()),
+        ..Outbound::default()
+    };
+    let dialer = Dialer::new(&outbound).unwrap();
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    let error = io.read_u8().await.unwrap_err();
+    assert!(error.to_string().contains("closed the connection before anything came"), "{error}");
 }
 
 /// The one black hole that loopback has: a socket whose queue of connections nobody empties still
