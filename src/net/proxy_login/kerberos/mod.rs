@@ -164,6 +164,11 @@ async fn fetch(source: Source<'_>, conf: &Conf, host: &str) -> Result<Ticket, Ke
         let answer = kdc::ask(&conf.kdcs(&realm), &realm, &question).await?;
         let sealed = match message::reply(&answer) {
             Some(Reply::Ticket(sealed)) => sealed,
+            // It is the ticket that is no good here; the password has been left behind.
+            Some(Reply::Error(Refusal { code: 24 | 31, .. })) => {
+                let words = "the KDC does not take the ticket-granting ticket; run kinit again";
+                return Err(KerberosError::NoTicket(words.to_owned()));
+            }
             Some(Reply::Error(refusal)) => return Err(refused(refusal, &realm, &tgt.client, host)),
             None => return Err(odd(&realm, "it is no message of Kerberos")),
         };

@@ -279,7 +279,7 @@ async fn a_ticket_for_the_proxy_is_had_and_kept() {
 #[tokio::test]
 async fn every_failure_is_told_apart() {
     use Habit::{Circles, Fails, Garbage, Good, WrongNonce};
-    let rows: [(Habit, &str, &str, &str, bool); 16] = [
+    let rows: [(Habit, &str, &str, &str, bool); 18] = [
         (Good, "svc", "wrong", "does not accept the password of svc", true),
         (Habit::Trusting, "svc", "wrong", "does not accept the password of svc", true),
         (Fails(1, 18), "svc", "right", "disabled, locked or expired (error 18)", true),
@@ -289,6 +289,8 @@ async fn every_failure_is_told_apart() {
         (Fails(1, 14), "svc", "right", "no common encryption", false),
         (Fails(2, 37), "svc", "right", "differ by 36", false),
         (Fails(3, 32), "svc", "right", "it has ended", false),
+        (Fails(3, 24), "svc", "right", "does not take the ticket-granting ticket", false),
+        (Fails(3, 31), "svc", "right", "run kinit again", false),
         (Fails(3, 60), "svc", "right", "refused with error 60 (WORDS)", false),
         (Fails(2, 25), "svc", "right", "refused with error 25", false),
         (WrongNonce, "svc", "right", "it answers another question", false),
@@ -314,7 +316,7 @@ async fn every_failure_is_told_apart() {
         assert!(!error.remedy().is_empty() && !text.contains(['\r', '\n']));
         ran += 1;
     }
-    assert_eq!(ran, 16);
+    assert_eq!(ran, 18);
     let nowhere = Kerberos::new(Places::default());
     let Err(error) = nowhere.ap_req(&proxy("CORP\\svc", "right")).await else { panic!() };
     assert!(error.to_string().contains("realm of CORP\\svc is not known"), "{error}");
