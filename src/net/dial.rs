@@ -137,7 +137,7 @@ impl Dialer {
                 Way::Proxy(proxy) => {
                     let io = match proxy.scheme {
                         ProxyScheme::Http | ProxyScheme::Https => {
-                            asked(&self.logins, proxy, &self.tls, &target).await?
+                            asked(&self.logins, proxy, &self.tls, &target, limit / 3).await?
                         }
                         ProxyScheme::Socks5h => {
                             let io = open(proxy.scheme, &proxy.host, proxy.port, &self.tls).await?;
@@ -214,6 +214,7 @@ fn asked<'a>(
     proxy: &'a Proxy,
     config: &Arc<rustls::ClientConfig>,
     target: &'a str,
+    limit: Duration,
 ) -> Opening<'a> {
     let (scheme, host, port) = (proxy.scheme, proxy.host.clone(), proxy.port);
     let config = Arc::clone(config);
@@ -221,7 +222,7 @@ fn asked<'a>(
         let (host, config) = (host.clone(), Arc::clone(&config));
         Box::pin(async move { open(scheme, &host, port, &config).await })
     };
-    Box::pin(proxy_login::tunnel(logins, open, proxy, target))
+    Box::pin(proxy_login::tunnel(logins, open, proxy, target, limit))
 }
 
 async fn socks(mut io: Io, proxy: &Proxy, host: &str, port: u16) -> Result<Io, Trouble> {

@@ -124,7 +124,7 @@ impl Dance<'_> {
         let credentials = self.proxy.credentials.as_ref();
         match (scheme, credentials) {
             (Scheme::Negotiate, _) => {
-                let token = self.memory.kerberos.ap_req(self.proxy).await;
+                let token = self.memory.kerberos.ap_req(self.proxy, self.limit).await;
                 let token = match token {
                     Ok(ap_req) => Zeroizing::new(negotiate::token(&ap_req)),
                     Err(error) if error.is_refusal() => {

@@ -4,6 +4,8 @@
 //! the dance goes on, but not in the middle of NTLM, which is bound to its connection. Must never
 //! know how a connection is made, nor what a scheme's messages mean.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use zeroize::Zeroizing;
 
@@ -29,7 +31,8 @@ pub(super) const ROUNDS: usize = 8;
 pub(super) type Header = Zeroizing<String>;
 
 /// A tunnel to `target` (`host:port`) on a connection to `proxy`, as often as one is needed made by
-/// `open`. What the far end has said already is read first.
+/// `open`. What the far end has said already is read first. `limit` is for Kerberos: another scheme may
+/// have to take over before the tunnel's own time is up.
 ///
 /// # Errors
 /// [`Trouble::Login`] where the proxy wants a login and there is none, [`Trouble::Refused`] where it
@@ -40,6 +43,7 @@ pub async fn tunnel<O>(
     open: impl Fn() -> O,
     proxy: &Proxy,
     target: &str,
+    limit: Duration,
 ) -> Result<Io, Trouble>
 where
     O: Future<Output = Result<Io, Trouble>>,
@@ -54,6 +58,7 @@ where
         known: &known,
         proxy,
         target,
+        limit,
         stage: Stage::Unasked,
         tried: Vec::new(),
         obstacles: Vec::new(),
@@ -72,6 +77,8 @@ pub(super) struct Dance<'a> {
     pub(super) known: &'a Known,
     pub(super) proxy: &'a Proxy,
     pub(super) target: &'a str,
+    /// The limit on Kerberos.
+    pub(super) limit: Duration,
     pub(super) stage: Stage,
     /// Schemes that are no longer chosen.
     pub(super) tried: Vec<Scheme>,

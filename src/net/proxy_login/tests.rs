@@ -81,7 +81,8 @@ impl Script {
     }
 
     async fn tunnel(&self, memory: &LoginMemory, proxy: &Proxy) -> Result<Io, Trouble> {
-        tunnel(memory, || async { Ok(self.open()) }, proxy, "mail.test:587").await
+        let limit = Duration::from_secs(5);
+        tunnel(memory, || async { Ok(self.open()) }, proxy, "mail.test:587", limit).await
     }
 
     /// What was asked since the last look; each login cut to its scheme and a little of it.

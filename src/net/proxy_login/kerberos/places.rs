@@ -59,6 +59,16 @@ impl Conf {
         named.unwrap_or_else(|| vec![(realm.to_ascii_lowercase(), PORT)])
     }
 
+    /// The KDC at this place of [`Conf::kdcs`] has answered: it is asked first from now on.
+    pub(super) fn prefer(&mut self, realm: &str, at: usize) {
+        if at > 0 {
+            let mut kdcs = self.kdcs(realm);
+            let at = at.min(kdcs.len());
+            kdcs.rotate_left(at);
+            self.kdcs.insert(realm.to_owned(), kdcs);
+        }
+    }
+
     /// The file of the ticket cache.
     ///
     /// # Errors
