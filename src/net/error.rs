@@ -231,6 +231,7 @@ impl Trouble {
             }
             Self::Resolve { .. } => format!("Cannot resolve the {leg}'s name"),
             Self::Connect { .. } => format!("Cannot connect to the {leg}"),
+            Self::Login { hint: None, .. } => format!("No login at the proxy ({leg})"),
             Self::Login { .. } => format!("No login at the proxy (407, {leg})"),
             Self::Refused { status, .. } => format!("The proxy answered {status} ({leg})"),
             Self::Socks { refusal: Refusal::Reply(code), .. } => {

@@ -26,11 +26,14 @@ pub enum LoginError {
     RefusedByKdc(KerberosError),
     /// User and password were refused a while ago, and are not tried again yet.
     #[error(
-        "user and password were refused by {scheme}; not tried again for {seconds} s, so that the account is not locked"
+        "user and password {} by {scheme}; not tried again for {seconds} s, so that the account is not locked",
+        met(.said)
     )]
     Paused {
         /// By which scheme they were sent.
         scheme: Scheme,
+        /// Whether they were refused; else there was no answer to them.
+        said: bool,
         /// How long it will yet be.
         seconds: u64,
     },
@@ -55,6 +58,8 @@ pub enum LoginError {
     BrokeOff {
         /// The scheme.
         scheme: Scheme,
+        /// Whether the proof of the password was out.
+        proof: bool,
     },
     /// It asked again and again.
     #[error("the login came to no end in {ROUNDS} rounds")]
@@ -78,6 +83,12 @@ impl LoginError {
                 let each: Vec<_> =
                     obstacles.iter().map(|one| format!("{}: {}", one.scheme, one.remedy)).collect();
                 return each.join("; ");
+            }
+            Self::Paused { said: false, .. } => {
+                "the proxy may be slow, or may not answer a wrong login: check username and password of [outbound], and look at the proxy's log"
+            }
+            Self::BrokeOff { proof: true, .. } => {
+                "most likely user and password are wrong (some proxies close instead of answering): mend them; else look at the proxy's log"
             }
             Self::Refused { scheme: Scheme::Ntlm } | Self::Paused { scheme: Scheme::Ntlm, .. } => {
                 "mend username and password of [outbound]; a domain goes in front, as in DOMAIN\\user. A proxy that demands channel bindings (EPA) refuses too"
@@ -114,6 +125,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.scheme, self.cause)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as thiserror hands it over
+fn met(said: &bool) -> &'static str {
+    if *said { "were refused" } else { "got no answer" }
 }
 
 fn by(offered: &[String]) -> String {
