@@ -21,7 +21,7 @@ use super::{
     order::{self, Order},
     proxy_login::{self, LoginMemory, kerberos::Places},
     route,
-    socks::{self, SocksError},
+    socks,
     tls::{self, TlsConfigError},
     tunnel::{Told, guarded},
 };
@@ -141,7 +141,7 @@ impl Dialer {
                         }
                         ProxyScheme::Socks5h => {
                             let io = open(proxy.scheme, &proxy.host, proxy.port, &self.tls).await?;
-                            socks(io, proxy, host, port).await?
+                            socks::tunnel(&self.logins, io, proxy, host, port).await?
                         }
                     };
                     Ok(guarded(io, &authority(&proxy.host, proxy.port), &target, doubt))
@@ -223,16 +223,6 @@ fn asked<'a>(
         Box::pin(async move { open(scheme, &host, port, &config).await })
     };
     Box::pin(proxy_login::tunnel(logins, open, proxy, target, limit))
-}
-
-async fn socks(mut io: Io, proxy: &Proxy, host: &str, port: u16) -> Result<Io, Trouble> {
-    let (name, target) = (authority(&proxy.host, proxy.port), authority(host, port));
-    match socks::connect(&mut io, host, port, proxy.credentials.as_ref()).await {
-        Ok(()) => Ok(io),
-        Err(SocksError::Io(error)) => Err(Trouble::Broken { proxy: name, error }),
-        Err(SocksError::Odd(what)) => Err(Trouble::NoSocks { proxy: name, target, what }),
-        Err(SocksError::Refused(refusal)) => Err(Trouble::Socks { proxy: name, target, refusal }),
-    }
 }
 
 async fn tcp(host: &str, port: u16, hop: &str) -> Result<TcpStream, Trouble> {

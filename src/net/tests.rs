@@ -1,6 +1,14 @@
 //! The way out against proxies and servers that behave in every way seen.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -495,4 +503,52 @@ async fn a_way_that_takes_back_its_yes_is_the_last_next_time() {
     let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
     io.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220 ");
+}
+
+/// A SOCKS proxy that wants a login and gives this answer to it, and how many logins it has seen.
+async fn socks(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&seen);
+    TaskTracker::new().spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; 4]).await.unwrap();
+            stream.write_all(b"\x05\x02").await.unwrap();
+            // Version, "svc", "hidden"; or nothing, and the connection is given up.
+            if stream.read_exact(&mut [0; 12]).await.is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    });
+    (address, seen)
+}
+
+fn with_login(way: Way) -> Way {
+    let Way::Proxy(proxy) = way else { return way };
+    let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
+    Way::Proxy(Proxy { credentials: Some(credentials), ..proxy })
+}
+
+#[tokio::test]
+async fn a_socks_proxy_gets_a_refused_password_once_and_its_no_is_a_no() {
+    let answers: [(&'static [u8], &str); 2] =
+        [(b"\x01\x01", "refused user and password"), (b"", "refused user and password")];
+    let mut ran = 0;
+    for (answer, said) in answers {
+        let (proxy, seen) = socks(answer).await;
+        let first = with_login(way(ProxyScheme::Socks5h, "127.0.0.1", proxy.port()));
+        let dialer = by(vec![first, Way::Direct]);
+        for words in [said, "not tried again for 1"] {
+            let Err(error) = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await else {
+                panic!("{words}")
+            };
+            let text = error.to_string();
+            assert!(text.contains(words) && !text.contains("(2)"), "{words}: {text}");
+            assert!(error.remedy().is_some_and(|words| words.contains("mend them")), "{text}");
+        }
+        assert_eq!(seen.load(Ordering::SeqCst), 1);
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
 }
