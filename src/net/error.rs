@@ -172,6 +172,15 @@ impl Trouble {
         }
     }
 
+    /// Whether the proxy has refused user and password.
+    pub(super) fn is_of_password(&self) -> bool {
+        match self {
+            Self::Login { error, .. } => error.is_of_password(),
+            Self::Socks { refusal, .. } => *refusal == Refusal::Login,
+            _ => false,
+        }
+    }
+
     /// What to do, in words for the log.
     pub fn remedy(&self) -> Option<String> {
         let remedy = match self {

@@ -552,3 +552,19 @@ async fn a_socks_proxy_gets_a_refused_password_once_and_its_no_is_a_no() {
     }
     assert_eq!(ran, 2);
 }
+
+#[tokio::test]
+async fn a_survey_sends_a_refused_password_to_no_further_way() {
+    let proxies = [socks(b"\x01\x01").await, socks(b"\x01\x01").await];
+    let ways = proxies
+        .iter()
+        .map(|(proxy, _)| with_login(way(ProxyScheme::Socks5h, "127.0.0.1", proxy.port())));
+    let dialer = by(ways.collect());
+    for _ in 0..2 {
+        let seen = dialer.survey(Leg::Mail, "smtp.office365.com", 587).await;
+        let second = seen[1].1.as_ref().unwrap().to_string();
+        let first = format!("not asked: {} has refused user and password", proxies[0].0);
+        assert!(second.contains(&first), "{second}");
+    }
+    assert_eq!([0, 1].map(|at: usize| proxies[at].1.load(Ordering::SeqCst)), [1, 0]);
+}

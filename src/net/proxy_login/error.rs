@@ -37,6 +37,14 @@ pub enum LoginError {
         /// How long it will yet be.
         seconds: u64,
     },
+    /// It was not asked, because another proxy has just refused its user's password.
+    #[error(
+        "not asked: {by} has refused user and password, and each attempt counts towards a lockout"
+    )]
+    SameUser {
+        /// `host:port` of the other proxy.
+        by: String,
+    },
     /// It does not offer the scheme that the configuration names.
     #[error("it does not offer {scheme}, but{}", by(.offered))]
     NotOffered {
@@ -67,6 +75,17 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// Whether it is user and password that were refused, or probably.
+    pub(in crate::net) fn is_of_password(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. }
+                | Self::RefusedByKdc(_)
+                | Self::Paused { .. }
+                | Self::BrokeOff { proof: true, .. }
+        )
+    }
+
     /// What to do, in words for the log.
     pub fn remedy(&self) -> String {
         let fixed = match self {
@@ -93,6 +112,7 @@ impl LoginError {
             Self::Refused { scheme: Scheme::Ntlm } | Self::Paused { scheme: Scheme::Ntlm, .. } => {
                 "mend username and password of [outbound]; a domain goes in front, as in DOMAIN\\user. A proxy that demands channel bindings (EPA) refuses too"
             }
+            Self::SameUser { .. } => "mend username and password of [outbound], and check again",
             Self::Refused { .. } | Self::Paused { .. } => {
                 "the proxy does not accept username and password of [outbound]: mend them"
             }
