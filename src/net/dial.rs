@@ -19,9 +19,8 @@ use super::{
     error::{DialError, Trouble, is_proxy},
     happy,
     order::{self, Order},
-    proxy_login::{self, LoginMemory, kerberos::Places},
-    route,
-    socks::{self, SocksError},
+    proxy_login::{self, LoginError, LoginMemory, kerberos::Places},
+    route, socks,
     tls::{self, TlsConfigError},
     tunnel::{Told, guarded},
 };
@@ -97,16 +96,33 @@ impl Dialer {
     }
 
     /// The ways to `host:port` in words, in their order, each with what becomes of it. For
-    /// diagnosis: all are gone, and none is remembered.
+    /// diagnosis: all are gone, but none with a password that was refused on the way before, and none
+    /// is remembered.
     pub async fn survey(
         &self,
         leg: Leg,
         host: &str,
         port: u16,
     ) -> Vec<(String, Option<DialError>)> {
-        let mut seen = Vec::new();
+        let (mut seen, mut refused) = (Vec::new(), Vec::<(&String, &Proxy)>::new());
         for way in route::ways(&self.outbound, leg, host, port) {
-            let outcome = self.go(way, host, port, self.limit, Box::new(|_| {})).await;
+            let login = match way {
+                Way::Proxy(Proxy { credentials: Some(login), .. }) => Some(&login.username),
+                Way::Proxy(_) | Way::Direct => None,
+            };
+            let before = refused.iter().find(|(user, _)| Some(*user) == login);
+            let outcome = match (way, before) {
+                (Way::Proxy(proxy), Some((_, by))) => {
+                    Err(same_user(proxy, by, &authority(host, port)))
+                }
+                _ => self.go(way, host, port, self.limit, Box::new(|_| {})).await,
+            };
+            if let (Way::Proxy(proxy), Some(user), Err(trouble), None) =
+                (way, login, &outcome, before)
+                && trouble.is_of_password()
+            {
+                refused.push((user, proxy));
+            }
             let error = outcome.err().map(|trouble| DialError { leg, trouble });
             seen.push((order::words(way), error));
         }
@@ -137,11 +153,11 @@ impl Dialer {
                 Way::Proxy(proxy) => {
                     let io = match proxy.scheme {
                         ProxyScheme::Http | ProxyScheme::Https => {
-                            asked(&self.logins, proxy, &self.tls, &target).await?
+                            asked(&self.logins, proxy, &self.tls, &target, limit / 3).await?
                         }
                         ProxyScheme::Socks5h => {
                             let io = open(proxy.scheme, &proxy.host, proxy.port, &self.tls).await?;
-                            socks(io, proxy, host, port).await?
+                            socks::tunnel(&self.logins, io, proxy, host, port).await?
                         }
                     };
                     Ok(guarded(io, &authority(&proxy.host, proxy.port), &target, doubt))
@@ -214,6 +230,7 @@ fn asked<'a>(
     proxy: &'a Proxy,
     config: &Arc<rustls::ClientConfig>,
     target: &'a str,
+    limit: Duration,
 ) -> Opening<'a> {
     let (scheme, host, port) = (proxy.scheme, proxy.host.clone(), proxy.port);
     let config = Arc::clone(config);
@@ -221,16 +238,17 @@ fn asked<'a>(
         let (host, config) = (host.clone(), Arc::clone(&config));
         Box::pin(async move { open(scheme, &host, port, &config).await })
     };
-    Box::pin(proxy_login::tunnel(logins, open, proxy, target))
+    Box::pin(proxy_login::tunnel(logins, open, proxy, target, limit))
 }
 
-async fn socks(mut io: Io, proxy: &Proxy, host: &str, port: u16) -> Result<Io, Trouble> {
-    let (name, target) = (authority(&proxy.host, proxy.port), authority(host, port));
-    match socks::connect(&mut io, host, port, proxy.credentials.as_ref()).await {
-        Ok(()) => Ok(io),
-        Err(SocksError::Io(error)) => Err(Trouble::Broken { proxy: name, error }),
-        Err(SocksError::Odd(what)) => Err(Trouble::NoSocks { proxy: name, target, what }),
-        Err(SocksError::Refused(refusal)) => Err(Trouble::Socks { proxy: name, target, refusal }),
+/// The way through `proxy` that is not gone, because `by` has refused its user's password.
+fn same_user(proxy: &Proxy, by: &Proxy, target: &str) -> Trouble {
+    let error = LoginError::SameUser { by: authority(&by.host, by.port) };
+    Trouble::Login {
+        proxy: authority(&proxy.host, proxy.port),
+        target: target.to_owned(),
+        hint: None,
+        error: Box::new(error),
     }
 }
 

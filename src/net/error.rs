@@ -172,6 +172,15 @@ impl Trouble {
         }
     }
 
+    /// Whether the proxy has refused user and password.
+    pub(super) fn is_of_password(&self) -> bool {
+        match self {
+            Self::Login { error, .. } => error.is_of_password(),
+            Self::Socks { refusal, .. } => *refusal == Refusal::Login,
+            _ => false,
+        }
+    }
+
     /// What to do, in words for the log.
     pub fn remedy(&self) -> Option<String> {
         let remedy = match self {
@@ -231,6 +240,7 @@ impl Trouble {
             }
             Self::Resolve { .. } => format!("Cannot resolve the {leg}'s name"),
             Self::Connect { .. } => format!("Cannot connect to the {leg}"),
+            Self::Login { hint: None, .. } => format!("No login at the proxy ({leg})"),
             Self::Login { .. } => format!("No login at the proxy (407, {leg})"),
             Self::Refused { status, .. } => format!("The proxy answered {status} ({leg})"),
             Self::Socks { refusal: Refusal::Reply(code), .. } => {

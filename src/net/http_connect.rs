@@ -10,7 +10,7 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::{
     Io,
@@ -69,10 +69,9 @@ pub async fn connect(
     target: &str,
     login: Option<&str>,
 ) -> Result<(Answer, BytesMut), ConnectError> {
-    let mut request = request(target, login);
-    let sent = io.write_all(&request).await;
-    request.zeroize();
-    sent.map_err(ConnectError::Io)?;
+    let request = request(target, login); // wiped also where the dial is given up meanwhile
+    io.write_all(&request).await.map_err(ConnectError::Io)?;
+    drop(request);
     io.flush().await.map_err(ConnectError::Io)?;
     let mut input = BytesMut::new();
     loop {
@@ -153,10 +152,11 @@ fn drained(input: &mut BytesMut, left: &mut Body) -> Option<bool> {
 
 /// The request, with the value of `Proxy-Authorization`, if any. Old proxies keep a connection, as
 /// NTLM needs it, only where they are asked to (`Proxy-Connection`, which curl sends too).
-pub fn request(target: &str, login: Option<&str>) -> Vec<u8> {
+pub fn request(target: &str, login: Option<&str>) -> Zeroizing<Vec<u8>> {
     // No growth that would leave a copy of the login: a ticket with a long list of groups comes to
     // tens of kilobytes.
-    let mut request = Vec::with_capacity(512 + 2 * target.len() + login.map_or(0, str::len));
+    let mut request =
+        Zeroizing::new(Vec::with_capacity(512 + 2 * target.len() + login.map_or(0, str::len)));
     request.extend_from_slice(
         format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Connection: Keep-Alive\r\n")
             .as_bytes(),
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn the_request_carries_the_login() {
         let login = Some("Basic c3ZjOnA6dw==");
-        let request = String::from_utf8(request("smtp.office365.com:587", login)).unwrap();
+        let request = String::from_utf8(request("smtp.office365.com:587", login).to_vec()).unwrap();
         assert_eq!(
             request,
             "CONNECT smtp.office365.com:587 HTTP/1.1\r\nHost: smtp.office365.com:587\r\nProxy-Connection: Keep-Alive\r\n\

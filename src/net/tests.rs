@@ -1,6 +1,14 @@
 //! The way out against proxies and servers that behave in every way seen.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -165,8 +173,8 @@ impl Authority {
         Dialer::new(&Outbound { ca_file: Some(self.file()), ..Outbound::default() }).unwrap()
     }
 
-    /// A TLS server with a certificate for `name`, valid until `year`, that answers HTTP.
-    async fn server(&self, name: &str, year: i32) -> SocketAddr {
+    /// With a certificate for `name`, valid until `year`.
+    fn acceptor(&self, name: &str, year: i32) -> TlsAcceptor {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -180,7 +188,12 @@ impl Authority {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())
         .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A TLS server with a certificate for `name`, valid until `year`, that answers HTTP.
+    async fn server(&self, name: &str, year: i32) -> SocketAddr {
+        let acceptor = self.acceptor(name, year);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         TaskTracker::new().spawn(async move {
@@ -371,6 +384,31 @@ async fn what_comes_in_place_of_the_server_is_the_proxys_doing() {
     assert_eq!(ran, 3);
 }
 
+#[tokio::test]
+async fn a_proxy_within_tls_that_is_gone_without_a_word_has_closed() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 4000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    TaskTracker::new().spawn(async move {
+        let mut tls = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let mut request = [0; 4096];
+        let _ = tls.read(&mut request).await.unwrap();
+        tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        tls.flush().await.unwrap();
+        tls.into_inner().0.shutdown().await.unwrap(); // no close_notify
+    });
+    let outbound = Outbound {
+        proxies: vec![way(ProxyScheme::Https, "localhost", port)],
+        ca_file: Some(authority.file()),
+        ..Outbound::default()
+    };
+    let dialer = Dialer::new(&outbound).unwrap();
+    let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
+    let error = io.read_u8().await.unwrap_err();
+    assert!(error.to_string().contains("closed the connection before anything came"), "{error}");
+}
+
 /// The one black hole that loopback has: a socket whose queue of connections nobody empties still
 /// takes them, and answers nothing.
 #[tokio::test]
@@ -465,4 +503,68 @@ async fn a_way_that_takes_back_its_yes_is_the_last_next_time() {
     let mut io = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await.unwrap();
     io.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220 ");
+}
+
+/// A SOCKS proxy that wants a login and gives this answer to it, and how many logins it has seen.
+async fn socks(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&seen);
+    TaskTracker::new().spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; 4]).await.unwrap();
+            stream.write_all(b"\x05\x02").await.unwrap();
+            // Version, "svc", "hidden"; or nothing, and the connection is given up.
+            if stream.read_exact(&mut [0; 12]).await.is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    });
+    (address, seen)
+}
+
+fn with_login(way: Way) -> Way {
+    let Way::Proxy(proxy) = way else { return way };
+    let credentials = ProxyCredentials { username: "svc".to_owned(), password: "hidden".into() };
+    Way::Proxy(Proxy { credentials: Some(credentials), ..proxy })
+}
+
+#[tokio::test]
+async fn a_socks_proxy_gets_a_refused_password_once_and_its_no_is_a_no() {
+    let answers: [(&'static [u8], &str); 2] =
+        [(b"\x01\x01", "refused user and password"), (b"", "refused user and password")];
+    let mut ran = 0;
+    for (answer, said) in answers {
+        let (proxy, seen) = socks(answer).await;
+        let first = with_login(way(ProxyScheme::Socks5h, "127.0.0.1", proxy.port()));
+        let dialer = by(vec![first, Way::Direct]);
+        for words in [said, "not tried again for 1"] {
+            let Err(error) = dialer.dial(Leg::Mail, "smtp.office365.com", 587).await else {
+                panic!("{words}")
+            };
+            let text = error.to_string();
+            assert!(text.contains(words) && !text.contains("(2)"), "{words}: {text}");
+            assert!(error.remedy().is_some_and(|words| words.contains("mend them")), "{text}");
+        }
+        assert_eq!(seen.load(Ordering::SeqCst), 1);
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
+}
+
+#[tokio::test]
+async fn a_survey_sends_a_refused_password_to_no_further_way() {
+    let proxies = [socks(b"\x01\x01").await, socks(b"\x01\x01").await];
+    let ways = proxies
+        .iter()
+        .map(|(proxy, _)| with_login(way(ProxyScheme::Socks5h, "127.0.0.1", proxy.port())));
+    let dialer = by(ways.collect());
+    for _ in 0..2 {
+        let seen = dialer.survey(Leg::Mail, "smtp.office365.com", 587).await;
+        let second = seen[1].1.as_ref().unwrap().to_string();
+        let first = format!("not asked: {} has refused user and password", proxies[0].0);
+        assert!(second.contains(&first), "{second}");
+    }
+    assert_eq!([0, 1].map(|at: usize| proxies[at].1.load(Ordering::SeqCst)), [1, 0]);
 }

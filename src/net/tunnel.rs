@@ -92,6 +92,12 @@ impl Tunnel {
     }
 }
 
+/// How a connection ends that nobody has closed in order; TLS without its last word is one of them.
+pub(super) fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
 impl AsyncRead for Tunnel {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -104,9 +110,7 @@ impl AsyncRead for Tunnel {
         let before = buf.filled().len();
         let outcome = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         Poll::Ready(match (outcome, buf.filled().get(before)) {
-            (Err(error), _) if error.kind() == io::ErrorKind::ConnectionReset => {
-                self.early(error.kind(), Behaviour::Closed)
-            }
+            (Err(error), _) if is_end(error.kind()) => self.early(error.kind(), Behaviour::Closed),
             (Err(error), _) => Err(error),
             (Ok(()), None) => self.early(io::ErrorKind::UnexpectedEof, Behaviour::Closed),
             (Ok(()), Some(b'<')) => {

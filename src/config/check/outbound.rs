@@ -54,10 +54,11 @@ impl Checker<'_> {
         let proxies = proxies.map_or(Some(Vec::new()), |usable| usable)?;
         let token_proxies = token_proxies.map_or(Some(None), |usable| usable.map(Some))?;
         let mut outbound = Outbound { proxies, token_proxies, no_proxy, ca_file };
-        if let Some(credentials) = credentials? {
-            self.give(&credentials, &mut outbound);
-        }
-        self.proxy_auth(table, &mut outbound);
+        let in_clear = match credentials? {
+            Some(credentials) => self.give(&credentials, &mut outbound),
+            None => false,
+        };
+        self.proxy_auth(table, in_clear, &mut outbound);
         self.fit_for_socks(&outbound);
         Some(outbound)
     }
@@ -85,16 +86,18 @@ impl Checker<'_> {
         if is_usable { ways.into_iter().collect::<Result<_, _>>().ok() } else { None }
     }
 
-    /// The login of the table is for every proxy that has none in its URL.
-    fn give(&mut self, credentials: &ProxyCredentials, outbound: &mut Outbound) {
+    /// The login of the table is for every proxy that has none in its URL. Whether one of them is a
+    /// SOCKS proxy, to which it goes in clear.
+    fn give(&mut self, credentials: &ProxyCredentials, outbound: &mut Outbound) -> bool {
         let ways = outbound.proxies.iter_mut().chain(outbound.token_proxies.iter_mut().flatten());
-        let (mut proxies, mut given) = (0, 0);
+        let (mut proxies, mut given, mut in_clear) = (0, 0, false);
         for way in ways {
             let Way::Proxy(proxy) = way else { continue };
             proxies += 1;
             if proxy.credentials.is_none() {
                 proxy.credentials = Some(credentials.clone());
                 given += 1;
+                in_clear |= proxy.scheme == ProxyScheme::Socks5h;
             }
         }
         if proxies == 0 {
@@ -104,6 +107,7 @@ impl Checker<'_> {
             self.problems
                 .general("outbound: a login in the proxy's URL and username beside it; keep one");
         }
+        in_clear
     }
 
     fn fit_for_socks(&mut self, outbound: &Outbound) {
@@ -124,8 +128,9 @@ impl Checker<'_> {
         }
     }
 
-    /// The scheme that is asked for. All but Negotiate and the choice of the best need a user.
-    fn proxy_auth(&mut self, table: &file::Outbound, outbound: &mut Outbound) {
+    /// The scheme that is asked for. All but Negotiate and the choice of the best need a user. `in_clear`:
+    /// whether the table's password goes to a SOCKS proxy, which is not what these words mean.
+    fn proxy_auth(&mut self, table: &file::Outbound, in_clear: bool, outbound: &mut Outbound) {
         let Some(word) = &table.proxy_auth else { return };
         let auth = match word.get_ref().as_str() {
             "auto" => ProxyAuth::Auto,
@@ -147,6 +152,16 @@ impl Checker<'_> {
                 anonymous |= proxy.credentials.is_none();
                 proxy.auth = auth;
             }
+        }
+        let never_in_clear =
+            matches!(auth, ProxyAuth::Digest | ProxyAuth::Ntlm | ProxyAuth::Negotiate);
+        if asked && in_clear && never_in_clear {
+            let words = format!(
+                "outbound.proxy_auth = \"{}\" is for HTTP proxies, and a socks5h proxy would get outbound.password in \
+                 clear (RFC 1929); write a login of its own in that proxy's URL, or remove the proxy or proxy_auth",
+                word.get_ref()
+            );
+            self.problems.at(word.span(), words);
         }
         if !asked {
             let words = "outbound.proxy_auth without an HTTP proxy; add proxy or remove it";

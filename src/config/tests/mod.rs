@@ -536,4 +536,16 @@ fn the_login_of_the_table_is_for_every_proxy_without_its_own() {
         text.replace("\"https://a:443\", ", "").replace("token_proxy = \"http://c:8080\"\n", "");
     let error = check(&format!("{}{nobody}", file())).unwrap_err().to_string();
     assert!(error.contains("keep one"), "{error}");
+    // A scheme that hides the password says nothing of SOCKS, which gets it in clear.
+    for (auth, own, fine) in
+        [("ntlm", "x:y@", true), ("basic", "", true), ("ntlm", "", false), ("negotiate", "", false)]
+    {
+        let text = format!("{}{text}proxy_auth = \"{auth}\"\n", file()).replace("x:y@", own);
+        match check(&text) {
+            Ok(_) => assert!(fine, "{auth}"),
+            Err(error) => {
+                assert!(!fine && error.to_string().contains("in that proxy's URL"), "{error}");
+            }
+        }
+    }
 }

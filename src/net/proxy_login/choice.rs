@@ -14,10 +14,12 @@ use super::{
     dance::{Dance, Header, Stage},
     digest,
     kerberos::KerberosError,
-    memory::Entry,
     negotiate, ntlm,
 };
-use crate::{config::ProxyAuth, net::http_connect::Answer};
+use crate::{
+    config::{ProxyAuth, ProxyScheme},
+    net::http_connect::Answer,
+};
 
 /// Seconds from 1601, where Windows' time begins, to 1970.
 const FROM_1601_TO_1970: u64 = 11_644_473_600;
@@ -25,11 +27,15 @@ const FROM_1601_TO_1970: u64 = 11_644_473_600;
 impl Dance<'_> {
     /// What the first request carries.
     pub(super) async fn begin(&mut self) -> Result<Option<Header>, LoginError> {
+        // The proxy may let us through to this host without a login.
+        if self.proxy.credentials.is_some() && self.known.unpaused().is_err() {
+            return Ok(None);
+        }
         let scheme = match (self.fixed(), self.known.right()) {
             // Digest needs the proxy's nonce first.
             (Some(Scheme::Digest), _) => None,
             (Some(scheme), _) => Some(scheme),
-            (None, Some(Entry::By(scheme))) if scheme != Scheme::Digest => Some(scheme),
+            (None, Some(scheme)) if scheme != Scheme::Digest => Some(scheme),
             (None, _) => None,
         };
         match scheme {
@@ -101,6 +107,7 @@ impl Dance<'_> {
         if self.stage != Stage::Unasked {
             self.known.forget();
         }
+        self.leave = None;
         for scheme in BY_STRENGTH {
             let allowed = self.fixed().is_none_or(|fixed| fixed == scheme);
             let offered = challenges.iter().any(|one| one.is(&scheme.to_string()));
@@ -122,13 +129,24 @@ impl Dance<'_> {
     ) -> Result<Option<Header>, LoginError> {
         self.tried.push(scheme);
         let credentials = self.proxy.credentials.as_ref();
+        if credentials.is_some() {
+            self.known.unpaused()?;
+        }
         match (scheme, credentials) {
             (Scheme::Negotiate, _) => {
-                let token = self.memory.kerberos.ap_req(self.proxy).await;
+                // The KDC may lock the account as well as the proxy.
+                let leave = match credentials {
+                    Some(_) => Some(self.known.leave().await?),
+                    None => None,
+                };
+                let token = self.memory.kerberos.ap_req(self.proxy, self.limit).await;
+                if matches!(&token, Err(error) if error.is_refusal()) {
+                    self.known.refused(Scheme::Negotiate);
+                }
+                drop(leave);
                 let token = match token {
                     Ok(ap_req) => Zeroizing::new(negotiate::token(&ap_req)),
                     Err(error) if error.is_refusal() => {
-                        self.known.refused(Scheme::Negotiate);
                         return Err(LoginError::RefusedByKdc(error));
                     }
                     Err(error) => {
@@ -140,7 +158,7 @@ impl Dance<'_> {
                 self.stage = Stage::Negotiate;
                 Ok(Some(header("Negotiate", &token)))
             }
-            (_, None) => Ok(None),
+            (_, None) | (Scheme::Socks, _) => Ok(None),
             (Scheme::Ntlm, _) => {
                 self.stage = Stage::NtlmHello { again: false };
                 Ok(Some(ntlm_header(&ntlm::hello())))
@@ -162,6 +180,21 @@ impl Dance<'_> {
                 }
             },
             (Scheme::Basic, Some(credentials)) => {
+                let stronger = self
+                    .known
+                    .stronger()
+                    .filter(|_| self.proxy.scheme == ProxyScheme::Http && self.fixed().is_none());
+                if let Some(stronger) = stronger {
+                    let cause = format!(
+                        "it took a login by {stronger} before, and since then the password does not go in clear"
+                    );
+                    self.obstacle(
+                        Scheme::Basic,
+                        cause,
+                        "find out why the login by the stronger scheme fails now, or whether another proxy answers; to send the password in clear nevertheless set outbound.proxy_auth = \"basic\"",
+                    );
+                    return Ok(None);
+                }
                 self.stage = Stage::Basic;
                 Ok(Some(basic::login(credentials)))
             }

@@ -4,12 +4,14 @@
 //! the dance goes on, but not in the middle of NTLM, which is bound to its connection. Must never
 //! know how a connection is made, nor what a scheme's messages mean.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::BytesMut;
 use zeroize::Zeroizing;
 
 use super::{
     LoginError, LoginMemory, Obstacle, Scheme,
-    memory::{Entry, Known},
+    memory::{Known, Leave},
 };
 use crate::{
     config::Proxy,
@@ -29,7 +31,8 @@ pub(super) const ROUNDS: usize = 8;
 pub(super) type Header = Zeroizing<String>;
 
 /// A tunnel to `target` (`host:port`) on a connection to `proxy`, as often as one is needed made by
-/// `open`. What the far end has said already is read first.
+/// `open`. What the far end has said already is read first. `limit` is for Kerberos: another scheme may
+/// have to take over before the tunnel's own time is up.
 ///
 /// # Errors
 /// [`Trouble::Login`] where the proxy wants a login and there is none, [`Trouble::Refused`] where it
@@ -40,39 +43,39 @@ pub async fn tunnel<O>(
     open: impl Fn() -> O,
     proxy: &Proxy,
     target: &str,
+    limit: Duration,
 ) -> Result<Io, Trouble>
 where
     O: Future<Output = Result<Io, Trouble>>,
 {
-    let known = memory.of(proxy);
-    let mut turn = None;
-    if proxy.credentials.is_some() && known.right().is_none() {
-        turn = Some(known.turn.lock().await).filter(|_| known.right().is_none());
-    }
     let mut dance = Dance {
         memory,
-        known: &known,
+        known: memory.of(proxy),
         proxy,
         target,
+        limit,
         stage: Stage::Unasked,
+        leave: None,
+        hint: None,
         tried: Vec::new(),
         obstacles: Vec::new(),
     };
-    if let (Some(_), Some((scheme, seconds))) = (&proxy.credentials, known.paused()) {
-        return Err(dance.trouble(None, LoginError::Paused { scheme, seconds }));
-    }
-    let outcome = dance.run(open).await;
-    drop(turn);
-    outcome
+    dance.run(open).await
 }
 
 /// One tunnel in the making.
 pub(super) struct Dance<'a> {
     pub(super) memory: &'a LoginMemory,
-    pub(super) known: &'a Known,
+    pub(super) known: Arc<Known>,
     pub(super) proxy: &'a Proxy,
     pub(super) target: &'a str,
+    /// The limit on Kerberos.
+    pub(super) limit: Duration,
     pub(super) stage: Stage,
+    /// Held from before a password goes out until what is said to it is remembered.
+    pub(super) leave: Option<Leave>,
+    /// What else the last 407 told, if there was one.
+    hint: Option<String>,
     /// Schemes that are no longer chosen.
     pub(super) tried: Vec<Scheme>,
     pub(super) obstacles: Vec<Obstacle>,
@@ -107,6 +110,14 @@ impl Stage {
             Self::Negotiate => Some(Scheme::Negotiate),
         }
     }
+
+    /// The scheme, if the request carries the password or a proof of it. A ticket is neither.
+    fn password(self) -> Option<Scheme> {
+        match self {
+            Self::Basic | Self::Digest { .. } | Self::NtlmProof => self.scheme(),
+            Self::Unasked | Self::NtlmHello { .. } | Self::Negotiate => None,
+        }
+    }
 }
 
 impl Dance<'_> {
@@ -114,7 +125,7 @@ impl Dance<'_> {
     where
         O: Future<Output = Result<Io, Trouble>>,
     {
-        let mut login = self.begin().await.map_err(|error| self.trouble(None, error))?;
+        let mut login = self.begin().await.map_err(|error| self.trouble(error))?;
         let mut kept: Option<Io> = None;
         for _ in 0..ROUNDS {
             let reused = kept.is_some();
@@ -122,6 +133,7 @@ impl Dance<'_> {
                 Some(io) => io,
                 None => open().await?,
             };
+            self.may_send().await.map_err(|error| self.trouble(error))?;
             let header = login.as_ref().map(|header| header.as_str());
             let (answer, rest) = match http_connect::connect(&mut io, self.target, header).await {
                 Ok(answered) => answered,
@@ -133,31 +145,47 @@ impl Dance<'_> {
                 }
                 Err(error) => return Err(self.broke(error)),
             };
+            if let Some(leave) = &mut self.leave {
+                leave.answered();
+            }
             if answer.status != 407 {
                 return self.answered(answer, rest, io);
             }
-            login = match self.asked(&answer).await {
-                Ok(login) => login,
-                Err(error) => return Err(self.trouble(Some(answer.hint), error)),
-            };
+            self.hint = Some(answer.hint.clone());
+            login = self.asked(&answer).await.map_err(|error| self.trouble(error))?;
             kept = http_connect::drain(&mut io, rest, &answer).await.then_some(io);
             if kept.is_none() && self.stage == Stage::NtlmProof {
-                let error = LoginError::BrokeOff { scheme: Scheme::Ntlm };
-                return Err(self.trouble(Some(answer.hint), error));
+                return Err(
+                    self.trouble(LoginError::BrokeOff { scheme: Scheme::Ntlm, proof: false })
+                );
             }
         }
-        Err(self.trouble(None, LoginError::Endless))
+        Err(self.trouble(LoginError::Endless))
     }
 
-    /// An answer other than 407: whoever gets one is logged in.
-    fn answered(&self, answer: Answer, rest: BytesMut, io: Io) -> Result<Io, Trouble> {
-        let right = self.stage.scheme().map_or(Entry::Open, Entry::By);
-        if (200..300).contains(&answer.status) {
-            self.known.proved(right);
-            return Ok(prefixed(rest.freeze(), io));
+    /// Waits for the leave to send what the request carries.
+    async fn may_send(&mut self) -> Result<(), LoginError> {
+        let Some(scheme) = self.stage.password() else { return Ok(()) };
+        if self.leave.is_none() {
+            self.leave = Some(self.known.leave().await?);
         }
-        if matches!(right, Entry::By(_)) && answer.status == 403 {
-            self.known.proved(right);
+        self.known.unpaused()?;
+        if let Some(leave) = &mut self.leave {
+            leave.sends(scheme);
+        }
+        Ok(())
+    }
+
+    /// An answer other than 407: whoever gets one is logged in, or need not be.
+    fn answered(&self, answer: Answer, rest: BytesMut, io: Io) -> Result<Io, Trouble> {
+        // NTLM's first message is no login yet.
+        let scheme = self.stage.scheme().filter(|_| !matches!(self.stage, Stage::NtlmHello { .. }));
+        let is_tunnel = (200..300).contains(&answer.status);
+        if let Some(scheme) = scheme.filter(|_| is_tunnel || answer.status == 403) {
+            self.known.proved(scheme, self.hint.is_some());
+        }
+        if is_tunnel {
+            return Ok(prefixed(rest.freeze(), io));
         }
         Err(Trouble::Refused {
             proxy: self.name(),
@@ -167,10 +195,18 @@ impl Dance<'_> {
         })
     }
 
-    fn broke(&self, error: ConnectError) -> Trouble {
+    fn broke(&mut self, error: ConnectError) -> Trouble {
+        let is_proof = self.stage == Stage::NtlmProof;
+        // Squid closes where NTLM's proof is wrong.
+        if let Some(leave) = &mut self.leave
+            && (is_proof || matches!(error, ConnectError::Odd(_)))
+        {
+            leave.answered();
+        }
         match error {
-            ConnectError::Ended(_) | ConnectError::Io(_) if self.stage == Stage::NtlmProof => {
-                self.trouble(None, LoginError::BrokeOff { scheme: Scheme::Ntlm })
+            ConnectError::Ended(_) | ConnectError::Io(_) if is_proof => {
+                self.known.refused(Scheme::Ntlm);
+                self.trouble(LoginError::BrokeOff { scheme: Scheme::Ntlm, proof: true })
             }
             ConnectError::Io(error) => Trouble::Broken { proxy: self.name(), error },
             ConnectError::Ended(what) => self.odd(what.to_owned()),
@@ -182,11 +218,11 @@ impl Dance<'_> {
         Trouble::Odd { proxy: self.name(), target: self.target.to_owned(), what }
     }
 
-    fn trouble(&self, hint: Option<String>, error: LoginError) -> Trouble {
+    fn trouble(&self, error: LoginError) -> Trouble {
         Trouble::Login {
             proxy: self.name(),
             target: self.target.to_owned(),
-            hint,
+            hint: self.hint.clone(),
             error: Box::new(error),
         }
     }

@@ -26,13 +26,24 @@ pub enum LoginError {
     RefusedByKdc(KerberosError),
     /// User and password were refused a while ago, and are not tried again yet.
     #[error(
-        "user and password were refused by {scheme}; not tried again for {seconds} s, so that the account is not locked"
+        "user and password {} by {scheme}; not tried again for {seconds} s, so that the account is not locked",
+        met(.said)
     )]
     Paused {
         /// By which scheme they were sent.
         scheme: Scheme,
+        /// Whether they were refused; else there was no answer to them.
+        said: bool,
         /// How long it will yet be.
         seconds: u64,
+    },
+    /// It was not asked, because another proxy has just refused its user's password.
+    #[error(
+        "not asked: {by} has refused user and password, and each attempt counts towards a lockout"
+    )]
+    SameUser {
+        /// `host:port` of the other proxy.
+        by: String,
     },
     /// It does not offer the scheme that the configuration names.
     #[error("it does not offer {scheme}, but{}", by(.offered))]
@@ -55,6 +66,8 @@ pub enum LoginError {
     BrokeOff {
         /// The scheme.
         scheme: Scheme,
+        /// Whether the proof of the password was out.
+        proof: bool,
     },
     /// It asked again and again.
     #[error("the login came to no end in {ROUNDS} rounds")]
@@ -62,6 +75,17 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// Whether it is user and password that were refused, or probably.
+    pub(in crate::net) fn is_of_password(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. }
+                | Self::RefusedByKdc(_)
+                | Self::Paused { .. }
+                | Self::BrokeOff { proof: true, .. }
+        )
+    }
+
     /// What to do, in words for the log.
     pub fn remedy(&self) -> String {
         let fixed = match self {
@@ -79,9 +103,16 @@ impl LoginError {
                     obstacles.iter().map(|one| format!("{}: {}", one.scheme, one.remedy)).collect();
                 return each.join("; ");
             }
+            Self::Paused { said: false, .. } => {
+                "the proxy may be slow, or may not answer a wrong login: check username and password of [outbound], and look at the proxy's log"
+            }
+            Self::BrokeOff { proof: true, .. } => {
+                "most likely user and password are wrong (some proxies close instead of answering): mend them; else look at the proxy's log"
+            }
             Self::Refused { scheme: Scheme::Ntlm } | Self::Paused { scheme: Scheme::Ntlm, .. } => {
                 "mend username and password of [outbound]; a domain goes in front, as in DOMAIN\\user. A proxy that demands channel bindings (EPA) refuses too"
             }
+            Self::SameUser { .. } => "mend username and password of [outbound], and check again",
             Self::Refused { .. } | Self::Paused { .. } => {
                 "the proxy does not accept username and password of [outbound]: mend them"
             }
@@ -114,6 +145,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.scheme, self.cause)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as thiserror hands it over
+fn met(said: &bool) -> &'static str {
+    if *said { "were refused" } else { "got no answer" }
 }
 
 fn by(offered: &[String]) -> String {

@@ -41,6 +41,15 @@ pub enum Scheme {
     Digest,
     /// RFC 7617.
     Basic,
+    /// User and password at a SOCKS proxy (RFC 1929), which is none of HTTP's schemes.
+    Socks,
+}
+
+impl Scheme {
+    /// Whether the proxy does not see the password.
+    fn hides(self) -> bool {
+        matches!(self, Self::Negotiate | Self::Ntlm | Self::Digest)
+    }
 }
 
 /// The strongest first.
@@ -53,6 +62,7 @@ impl fmt::Display for Scheme {
             Self::Ntlm => "NTLM",
             Self::Digest => "Digest",
             Self::Basic => "Basic",
+            Self::Socks => "SOCKS",
         })
     }
 }

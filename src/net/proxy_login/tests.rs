@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    time::advance,
+    time::{Instant, advance, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -76,12 +76,13 @@ impl Script {
             assert!(head.starts_with("CONNECT mail.test:587 HTTP/1.1\r\n"), "{head}");
             let login = head.split("Proxy-Authorization: ").nth(1).unwrap_or("-");
             self.seen.lock().unwrap().push(login.lines().next().unwrap().to_owned());
-            far.write_all(answer.as_bytes()).await.unwrap();
+            far.write_all(answer.as_bytes()).await.unwrap(); // an empty one: it closes
         }
     }
 
     async fn tunnel(&self, memory: &LoginMemory, proxy: &Proxy) -> Result<Io, Trouble> {
-        tunnel(memory, || async { Ok(self.open()) }, proxy, "mail.test:587").await
+        let limit = Duration::from_secs(5);
+        tunnel(memory, || async { Ok(self.open()) }, proxy, "mail.test:587", limit).await
     }
 
     /// What was asked since the last look; each login cut to its scheme and a little of it.
@@ -171,10 +172,10 @@ async fn every_good_way_ends_in_a_tunnel() {
         // It is another proxy now.
         (
             Auto,
-            vec![vec![asks("NTLM"), asks(&type_2), ok()]],
-            "| - NTLM1 NTLM3",
             vec![vec![asks("Basic realm=x"), ok()]],
-            "| NTLM1 Basic",
+            "| - Basic",
+            vec![vec![asks("NTLM"), asks(&type_2), ok()]],
+            "| Basic NTLM1 NTLM3",
         ),
         (Basic, vec![vec![ok()]], "| Basic", vec![vec![ok()]], "| Basic"),
         (
@@ -280,15 +281,15 @@ async fn every_failure_is_told_apart() {
             vec![vec![asks(all), asks_and_closes(&type_2)]],
             "| - NTLM1",
             "closed the connection in the middle of the login by NTLM",
-            "log",
+            "trying again may help",
         ),
         (
             Auto,
             true,
-            vec![vec![asks(all), asks(&type_2)]],
-            "| - NTLM1",
+            vec![vec![asks(all), asks(&type_2), String::new()]],
+            "| - NTLM1 NTLM3",
             "closed the connection in the middle of the login by NTLM",
-            "log",
+            "most likely user and password are wrong",
         ),
         (
             Auto,
@@ -382,18 +383,153 @@ async fn every_failure_is_told_apart() {
 async fn a_refused_password_is_not_sent_again_for_a_while() {
     let (memory, proxy) = (memory(), proxy(ProxyAuth::Auto, true));
     let refuses = || vec![asks("Basic realm=x"), asks("Basic realm=x")];
-    let script = Script::new(&[refuses(), refuses()]);
+    let asks_only = || vec![asks("Basic realm=x")];
+    let script = Script::new(&[refuses(), refuses(), asks_only(), refuses(), asks_only()]);
     // All at once: one tries, and the others hear of it.
     let both = tokio::join!(script.tunnel(&memory, &proxy), script.tunnel(&memory, &proxy));
-    assert!(told(both.0).0.contains("does not accept"));
-    let (text, _) = told(both.1);
-    assert!(text.contains("not tried again for 120 s"), "{text}");
-    assert_eq!(script.seen(), "| - Basic");
+    let mut texts = [told(both.0).0, told(both.1).0];
+    texts.sort_by_key(|text| text.contains("not tried again"));
+    let [first, text] = texts;
+    assert!(first.contains("does not accept"), "{first}");
+    assert!(text.contains("answered 407") && text.contains("not tried again for 120 s"), "{text}");
+    assert_eq!(script.seen().matches("Basic").count(), 1);
     advance(Duration::from_secs(119)).await;
     assert!(told(script.tunnel(&memory, &proxy).await).0.contains("for 1 s"));
+    assert_eq!(script.seen(), "| -", "the proxy is asked, the password not sent");
     advance(Duration::from_secs(1)).await;
     assert!(told(script.tunnel(&memory, &proxy).await).0.contains("does not accept"));
     assert_eq!(script.seen(), "| - Basic");
+    assert!(told(script.tunnel(&memory, &proxy).await).0.contains("for 300 s"), "it grows");
+    // What needs no login is had all the while, and proves nothing.
+    let open = Script::new(&[vec![OK.to_owned()], asks_only()]);
+    assert!(open.tunnel(&memory, &proxy).await.is_ok());
+    assert!(told(open.tunnel(&memory, &proxy).await).0.contains("for 300 s"));
+    assert_eq!(open.seen(), "| - | -");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_way_of_refusing_starts_the_pause() {
+    use ProxyAuth::{Auto, Basic};
+    let type_2 = format!("NTLM {TYPE_2}");
+    let forbids = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned();
+    // The setting, the answers, what was asked, and what the pause says, if there is one.
+    let rows: Vec<(ProxyAuth, Answers, &str, Option<&str>)> = vec![
+        // Squid closes. It looks like nothing else, so it counts.
+        (
+            Auto,
+            vec![vec![asks("NTLM"), asks(&type_2), String::new()]],
+            "| - NTLM1 NTLM3",
+            Some("refused by NTLM"),
+        ),
+        (
+            Auto,
+            vec![vec![asks_and_closes("Basic realm=x")], vec![String::new()]],
+            "| - | Basic",
+            Some("got no answer by Basic"),
+        ),
+        (Basic, vec![vec![String::new()]], "| Basic", Some("got no answer by Basic")),
+        (Auto, vec![vec![asks("NTLM"), forbids.clone()]], "| - NTLM1", None),
+        (Auto, vec![vec![String::new()]], "| -", None),
+    ];
+    let mut ran = 0;
+    for (auth, connections, asked, pause) in rows {
+        let (memory, proxy) = (memory(), proxy(auth, true));
+        let script = Script::new(&connections);
+        told(script.tunnel(&memory, &proxy).await);
+        assert_eq!(script.seen(), asked);
+        let script = Script::new(&[vec![asks("Basic realm=x"), OK.to_owned()]]);
+        match (script.tunnel(&memory, &proxy).await, pause) {
+            (Ok(_), None) => {}
+            (outcome, Some(words)) => assert!(told(outcome).0.contains(words), "{words}"),
+            (Err(error), None) => panic!("{asked}: {error}"),
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 5);
+}
+
+/// A proxy that hangs: it reads, and its answers never come.
+fn hangs() -> (Io, DuplexStream) {
+    let (near, far) = duplex(4096);
+    (Box::new(near), far)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_given_up_after_the_password_pauses_unless_it_has_proved_right() {
+    let proxy = proxy(ProxyAuth::Basic, true);
+    let limit = Duration::from_secs(5);
+    let give_up = async |memory: &LoginMemory| {
+        let (io, _far) = hangs();
+        let io = Mutex::new(Some(io));
+        let open = || async { Ok(io.lock().unwrap().take().expect("one")) };
+        let dial = tunnel(memory, open, &proxy, "mail.test:587", limit);
+        assert!(timeout(Duration::from_secs(20), dial).await.is_err());
+    };
+    let fresh = memory();
+    give_up(&fresh).await;
+    let script = Script::new(&[vec![asks("Basic realm=x")]]);
+    let (text, advice) = told(script.tunnel(&fresh, &proxy).await);
+    assert!(text.contains("got no answer by Basic") && advice.contains("slow"), "{text}: {advice}");
+
+    // A host that the proxy waits for is no reason to doubt a password, until it happens in a row.
+    let known = memory();
+    let script = Script::new(&[vec![asks("Basic realm=x"), OK.to_owned()]]);
+    let begins_unasked = self::proxy(ProxyAuth::Auto, true);
+    assert!(script.tunnel(&known, &begins_unasked).await.is_ok());
+    for _ in 0..5 {
+        give_up(&known).await;
+    }
+    let script = Script::new(&[vec![String::new()], vec![asks("Basic realm=x")]]);
+    assert!(told(script.tunnel(&known, &proxy).await).0.contains("closed"));
+    assert!(told(script.tunnel(&known, &proxy).await).0.contains("got no answer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_changed_is_sent_three_times_at_most() {
+    let (memory, proxy) = (memory(), proxy(ProxyAuth::Auto, true));
+    let good = Script::new(&[vec![asks("Basic realm=x"), OK.to_owned()]]);
+    assert!(good.tunnel(&memory, &proxy).await.is_ok());
+    let refuses = vec![asks("Basic realm=x"), asks("Basic realm=x")];
+    let script = Script::new(&vec![refuses; 8]);
+    let dial = || script.tunnel(&memory, &proxy);
+    let all = tokio::join!(dial(), dial(), dial(), dial(), dial(), dial(), dial(), dial());
+    for outcome in [all.0, all.1, all.2, all.3, all.4, all.5, all.6, all.7] {
+        told(outcome);
+    }
+    let sent = script.seen().matches("Basic").count();
+    assert!((1..=3).contains(&sent), "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_host_does_not_hold_up_others_for_long() {
+    let (memory, proxy) = (memory(), proxy(ProxyAuth::Auto, true));
+    let good = || Script::new(&[vec![asks("Basic realm=x"), OK.to_owned()]]);
+    assert!(good().tunnel(&memory, &proxy).await.is_ok());
+    let known = memory.of(&proxy);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(known.leave().await.unwrap());
+    }
+    let before = Instant::now();
+    let script = Script::new(&[vec![OK.to_owned()]]);
+    assert!(script.tunnel(&memory, &proxy).await.is_ok());
+    assert_eq!(before.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_took_better_never_gets_the_password_in_clear() {
+    let (memory, mut proxy) = (memory(), proxy(ProxyAuth::Auto, true));
+    let type_2 = format!("NTLM {TYPE_2}");
+    let good = Script::new(&[vec![asks("NTLM"), asks(&type_2), OK.to_owned()]]);
+    assert!(good.tunnel(&memory, &proxy).await.is_ok());
+    let basic = || Script::new(&[vec![asks("Basic realm=x"), OK.to_owned()]]);
+    let script = basic();
+    let (text, advice) = told(script.tunnel(&memory, &proxy).await);
+    assert!(text.contains("it took a login by NTLM before"), "{text}");
+    assert!(advice.contains("proxy_auth = \"basic\""), "{advice}");
+    assert_eq!(script.seen(), "| NTLM1");
+    proxy.scheme = ProxyScheme::Https; // the password is within TLS
+    assert!(basic().tunnel(&memory, &proxy).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

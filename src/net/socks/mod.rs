@@ -1,8 +1,8 @@
 //! SOCKS 5 (RFC 1928) with user and password (RFC 1929): asking a proxy for a tunnel.
 //!
 //! Names go to the proxy as they are, which is what curl calls `socks5h`. No more is read than
-//! belongs to an answer, so a greeting behind the last one stays in the connection. Must never
-//! know TLS or legs.
+//! belongs to an answer, so a greeting behind the last one stays in the connection. [`tunnel`] takes
+//! the steps in their order. Must never know TLS or legs.
 
 use std::{fmt, io, net::IpAddr};
 
@@ -10,7 +10,8 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::Io;
+pub(in crate::net) use self::way::tunnel;
+use super::{Io, tunnel::is_end};
 use crate::config::ProxyCredentials;
 
 const VERSION: u8 = 5;
@@ -114,17 +115,56 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Asks for a tunnel to `host:port`.
-pub async fn connect(
+/// Agrees with the proxy on how to log in: the login, if it wants it.
+async fn choose<'a>(
     io: &mut Io,
-    host: &str,
-    port: u16,
-    credentials: Option<&ProxyCredentials>,
-) -> Result<(), SocksError> {
-    let request =
-        request(host, port).ok_or_else(|| odd("the host's name is too long for SOCKS"))?;
-    log_in(io, credentials).await?;
-    send(io, &request).await?;
+    credentials: Option<&'a ProxyCredentials>,
+) -> Result<Option<&'a ProxyCredentials>, SocksError> {
+    // Without a login too: a proxy that needs none may not know the other method.
+    let methods: &[u8] = match credentials {
+        None => &[VERSION, 1, NO_LOGIN],
+        Some(_) => &[VERSION, 2, NO_LOGIN, USER_AND_PASSWORD],
+    };
+    send(io, methods).await?;
+    let [version, method] = read(io).await?;
+    match (version, method, credentials) {
+        (VERSION, NO_LOGIN, _) => Ok(None),
+        (VERSION, USER_AND_PASSWORD, Some(credentials)) => Ok(Some(credentials)),
+        (VERSION, NO_METHOD, _) => {
+            Err(SocksError::Refused(Refusal::Method { logged_in: credentials.is_some() }))
+        }
+        (VERSION, method, _) => {
+            Err(odd(format!("it chose method {method}, which was not offered")))
+        }
+        (b'H', b'T', _) => Err(odd("it speaks HTTP; write http:// in outbound.proxy")),
+        (b'<', ..) => Err(odd("it sent a web page")),
+        (0 | 4, ..) => Err(odd("it speaks SOCKS 4; a SOCKS 5 proxy is needed")),
+        (0x15 | 0x16, 3, _) => Err(odd("it speaks TLS")),
+        (version, ..) => Err(odd(format!("an answer of version {version}"))),
+    }
+}
+
+/// Sends user and password. A proxy that closes then has refused them: RFC 1929 section 2 has it close.
+async fn log_in(io: &mut Io, credentials: &ProxyCredentials) -> Result<(), SocksError> {
+    let message = login(credentials)
+        .ok_or_else(|| odd("user or password is empty or too long for SOCKS (255 octets)"))?;
+    let answer = async {
+        io.write_all(&message).await?;
+        io.flush().await?;
+        let mut octets = [0; 2];
+        io.read_exact(&mut octets).await.map(|_| octets)
+    };
+    match answer.await {
+        Ok([_, 0]) => Ok(()),
+        Ok([_, _]) => Err(SocksError::Refused(Refusal::Login)),
+        Err(error) if is_end(error.kind()) => Err(SocksError::Refused(Refusal::Login)),
+        Err(error) => Err(SocksError::Io(error)),
+    }
+}
+
+/// Asks for the tunnel.
+async fn ask(io: &mut Io, request: &[u8]) -> Result<(), SocksError> {
+    send(io, request).await?;
     let [version, code, _, kind] = read(io).await?;
     if version != VERSION {
         return Err(odd(format!("an answer of version {version}")));
@@ -142,40 +182,6 @@ pub async fn connect(
     let mut address = [0; 255 + 2];
     let address = address.get_mut(..length + 2).unwrap_or_default();
     io.read_exact(address).await.map_err(broken).map(drop)
-}
-
-async fn log_in(io: &mut Io, credentials: Option<&ProxyCredentials>) -> Result<(), SocksError> {
-    // Without a login too: a proxy that needs none may not know the other method.
-    let methods: &[u8] = match credentials {
-        None => &[VERSION, 1, NO_LOGIN],
-        Some(_) => &[VERSION, 2, NO_LOGIN, USER_AND_PASSWORD],
-    };
-    send(io, methods).await?;
-    let [version, method] = read(io).await?;
-    match (version, method, credentials) {
-        (VERSION, NO_LOGIN, _) => Ok(()),
-        (VERSION, USER_AND_PASSWORD, Some(credentials)) => {
-            let message = login(credentials).ok_or_else(|| {
-                odd("user or password is empty or too long for SOCKS (255 octets)")
-            })?;
-            send(io, &message).await?;
-            match read(io).await? {
-                [_, 0] => Ok(()),
-                [_, _] => Err(SocksError::Refused(Refusal::Login)),
-            }
-        }
-        (VERSION, NO_METHOD, _) => {
-            Err(SocksError::Refused(Refusal::Method { logged_in: credentials.is_some() }))
-        }
-        (VERSION, method, _) => {
-            Err(odd(format!("it chose method {method}, which was not offered")))
-        }
-        (b'H', b'T', _) => Err(odd("it speaks HTTP; write http:// in outbound.proxy")),
-        (b'<', ..) => Err(odd("it sent a web page")),
-        (0 | 4, ..) => Err(odd("it speaks SOCKS 4; a SOCKS 5 proxy is needed")),
-        (0x15 | 0x16, 3, _) => Err(odd("it speaks TLS")),
-        (version, ..) => Err(odd(format!("an answer of version {version}"))),
-    }
 }
 
 /// RFC 1929 section 2.
@@ -245,6 +251,8 @@ fn broken(error: io::Error) -> SocksError {
 fn odd(words: impl Into<String>) -> SocksError {
     SocksError::Odd(words.into())
 }
+
+mod way;
 
 #[cfg(test)]
 mod tests;

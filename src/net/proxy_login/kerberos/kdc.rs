@@ -17,17 +17,20 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// The longest answer taken, in octets. Tickets of people in many groups have tens of thousands.
 const LONGEST: u32 = 256 * 1024;
 
-/// Asks one after the other until one answers.
+/// Asks one after the other until one answers, each for its share of `limit`. With the answer, which
+/// one it was.
 pub(super) async fn ask(
     kdcs: &[(String, u16)],
     realm: &str,
     question: &[u8],
-) -> Result<Vec<u8>, KerberosError> {
+    limit: Duration,
+) -> Result<(Vec<u8>, usize), KerberosError> {
     let mut tried = Vec::new();
-    for (host, port) in kdcs {
-        let outcome = timeout(LIMIT, one(host, *port, question)).await;
+    let share = limit / u32::try_from(kdcs.len()).unwrap_or(u32::MAX).max(1);
+    for (at, (host, port)) in kdcs.iter().enumerate() {
+        let outcome = timeout(share.min(LIMIT), one(host, *port, question)).await;
         match outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return Ok((answer, at)),
             Err(error) => tried.push(format!("{host}:{port}: {error}")),
         }
     }
@@ -76,8 +79,8 @@ mod tests {
             }
         });
         let kdcs = [("127.0.0.1".to_owned(), gone), ("127.0.0.1".to_owned(), alive)];
-        assert_eq!(ask(&kdcs, "R.TEST", b"ask").await.unwrap(), b"told");
-        let error = ask(&kdcs, "R.TEST", b"ask").await.unwrap_err().to_string();
+        assert_eq!(ask(&kdcs, "R.TEST", b"ask", LIMIT).await.unwrap(), (b"told".to_vec(), 1));
+        let error = ask(&kdcs, "R.TEST", b"ask", LIMIT).await.unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("no KDC of R.TEST answers: 127.0.0.1:{gone}: ")),
             "{error}"

@@ -23,7 +23,11 @@ use std::{
 };
 
 use secrecy::ExposeSecret;
-use tokio::{fs, task::spawn_blocking, time::timeout};
+use tokio::{
+    fs,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 use zeroize::Zeroizing;
 
 pub use self::{error::KerberosError, places::Places};
@@ -33,9 +37,11 @@ use self::{
 };
 use crate::config::{Proxy, ProxyCredentials};
 
-/// The limit on all that is asked for one ticket. The tunnel has twenty seconds, and another scheme
-/// may have to take over within them.
+/// The longest that is asked for one ticket; less where the tunnel has less, because another scheme
+/// may have to take over within its time.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long a realm whose KDCs did not answer is not asked again: each tunnel would wait for them.
+const UNREACHABLE: Duration = Duration::from_secs(60);
 /// How long before its end a ticket is no longer used, in seconds.
 const MARGIN: i64 = 60;
 /// The most realms on the way to the proxy's.
@@ -66,6 +72,8 @@ struct Ticket {
 pub(super) struct Kerberos {
     places: Places,
     kept: Mutex<HashMap<String, Arc<Ticket>>>,
+    /// Realms of which no KDC has answered, since when, and what was tried.
+    silent: Mutex<HashMap<String, (Instant, String)>>,
 }
 
 /// By what a first ticket is had.
@@ -76,13 +84,17 @@ enum Source<'a> {
 
 impl Kerberos {
     pub(super) fn new(places: Places) -> Self {
-        Self { places, kept: Mutex::default() }
+        Self { places, kept: Mutex::default(), silent: Mutex::default() }
     }
 
-    /// A message for the service `HTTP` on the proxy's host that proves who we are.
-    pub(super) async fn ap_req(&self, proxy: &Proxy) -> Result<Zeroizing<Vec<u8>>, KerberosError> {
+    /// A message for the service `HTTP` on the proxy's host that proves who we are, within `limit`.
+    pub(super) async fn ap_req(
+        &self,
+        proxy: &Proxy,
+        limit: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, KerberosError> {
         let places = self.places.clone();
-        let conf = spawn_blocking(move || places.read()).await.unwrap_or_default();
+        let mut conf = spawn_blocking(move || places.read()).await.unwrap_or_default();
         let source = self.source(proxy, &conf).await?;
         let owner = match &source {
             Source::Password(owner, _) => owner,
@@ -95,11 +107,17 @@ impl Kerberos {
             return message::ap_req(&ticket, now()?).map(Zeroizing::new);
         }
         let realm = owner.realm.clone();
-        let fetched = timeout(LIMIT, fetch(source, &conf, &host)).await;
-        let ticket = Arc::new(fetched.unwrap_or_else(|_| {
-            let tried = format!("not within {} s", LIMIT.as_secs());
+        self.is_silent(&realm)?;
+        let limit = limit.min(LIMIT);
+        let fetched = timeout(limit, fetch(source, &mut conf, &host, limit)).await;
+        let fetched = fetched.unwrap_or_else(|_| {
+            let tried = format!("not within {:.1} s", limit.as_secs_f32());
             Err(KerberosError::Unreachable { realm, tried })
-        })?);
+        });
+        if let Err(KerberosError::Unreachable { realm, tried }) = &fetched {
+            self.silent().insert(realm.clone(), (Instant::now(), tried.clone()));
+        }
+        let ticket = Arc::new(fetched?);
         self.kept().insert(name, Arc::clone(&ticket));
         message::ap_req(&ticket, now()?).map(Zeroizing::new)
     }
@@ -119,6 +137,23 @@ impl Kerberos {
         let octets = fs::read(&path).await.map_err(|error| said(error.to_string()))?;
         let octets = Zeroizing::new(octets);
         ccache::read(&octets).map(Source::Cache).map_err(|words| said(words.to_owned()))
+    }
+
+    /// # Errors
+    /// Where no KDC of the realm has answered a moment ago.
+    fn is_silent(&self, realm: &str) -> Result<(), KerberosError> {
+        let known = self.silent().get(realm).cloned();
+        match known.filter(|(since, _)| since.elapsed() < UNREACHABLE) {
+            None => Ok(()),
+            Some((since, tried)) => {
+                let tried = format!("{tried} ({} s ago)", since.elapsed().as_secs());
+                Err(KerberosError::Unreachable { realm: realm.to_owned(), tried })
+            }
+        }
+    }
+
+    fn silent(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, String)>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Ticket>>> {
@@ -142,11 +177,16 @@ fn user(username: &str, conf: &Conf) -> Result<Principal, KerberosError> {
 }
 
 /// A ticket for the proxy, through as many realms as the KDCs refer to.
-async fn fetch(source: Source<'_>, conf: &Conf, host: &str) -> Result<Ticket, KerberosError> {
+async fn fetch(
+    source: Source<'_>,
+    conf: &mut Conf,
+    host: &str,
+    limit: Duration,
+) -> Result<Ticket, KerberosError> {
     let service = ["HTTP", host];
     let (mut tgt, mut realm) = match source {
         Source::Password(user, credentials) => {
-            let tgt = log_in(&user, credentials, conf).await?;
+            let tgt = log_in(&user, credentials, conf, limit).await?;
             (tgt, user.realm)
         }
         Source::Cache(cache) => {
@@ -161,9 +201,14 @@ async fn fetch(source: Source<'_>, conf: &Conf, host: &str) -> Result<Ticket, Ke
     for _ in 0..REFERRALS {
         let now = now()?;
         let question = message::tgs_req(&tgt, &realm, &service, now)?;
-        let answer = kdc::ask(&conf.kdcs(&realm), &realm, &question).await?;
+        let answer = ask(conf, &realm, &question, limit).await?;
         let sealed = match message::reply(&answer) {
             Some(Reply::Ticket(sealed)) => sealed,
+            // It is the ticket that is no good here; the password has been left behind.
+            Some(Reply::Error(Refusal { code: 24 | 31, .. })) => {
+                let words = "the KDC does not take the ticket-granting ticket; run kinit again";
+                return Err(KerberosError::NoTicket(words.to_owned()));
+            }
             Some(Reply::Error(refusal)) => return Err(refused(refusal, &realm, &tgt.client, host)),
             None => return Err(odd(&realm, "it is no message of Kerberos")),
         };
@@ -180,15 +225,28 @@ async fn fetch(source: Source<'_>, conf: &Conf, host: &str) -> Result<Ticket, Ke
     Err(odd(&realm, "the realms refer to each other without end"))
 }
 
+/// One question to the KDCs of a realm. The one that answers is asked first the next time, so that a
+/// dead one takes its share of the time once.
+async fn ask(
+    conf: &mut Conf,
+    realm: &str,
+    question: &[u8],
+    limit: Duration,
+) -> Result<Vec<u8>, KerberosError> {
+    let (answer, at) = kdc::ask(&conf.kdcs(realm), realm, question, limit).await?;
+    conf.prefer(realm, at);
+    Ok(answer)
+}
+
 /// A ticket-granting ticket by user and password. Asked once without a proof, because only the KDC
 /// knows the salt; the password is used once.
 async fn log_in(
     user: &Principal,
     credentials: &ProxyCredentials,
-    conf: &Conf,
+    conf: &mut Conf,
+    limit: Duration,
 ) -> Result<Ticket, KerberosError> {
     let realm = &user.realm;
-    let kdcs = conf.kdcs(realm);
     let mut key: Option<(i64, Zeroizing<Vec<u8>>)> = None;
     for _ in 0..2 {
         let now = now()?;
@@ -197,7 +255,7 @@ async fn log_in(
             None => None,
         };
         let first = stamp.is_none();
-        let answer = kdc::ask(&kdcs, realm, &message::as_req(user, now, stamp)).await?;
+        let answer = ask(conf, realm, &message::as_req(user, now, stamp), limit).await?;
         match message::reply(&answer) {
             Some(Reply::Ticket(sealed)) => {
                 let (etype, salt) = (sealed.etype, sealed.salt.clone());

@@ -59,6 +59,16 @@ impl Conf {
         named.unwrap_or_else(|| vec![(realm.to_ascii_lowercase(), PORT)])
     }
 
+    /// The KDC at this place of [`Conf::kdcs`] has answered: it is asked first from now on.
+    pub(super) fn prefer(&mut self, realm: &str, at: usize) {
+        if at > 0 {
+            let mut kdcs = self.kdcs(realm);
+            let at = at.min(kdcs.len());
+            kdcs.rotate_left(at);
+            self.kdcs.insert(realm.to_owned(), kdcs);
+        }
+    }
+
     /// The file of the ticket cache.
     ///
     /// # Errors
@@ -86,7 +96,7 @@ impl Conf {
     }
 
     fn take(&mut self, text: &str, deep: u8) {
-        let (mut section, mut realm) = (String::new(), None);
+        let (mut section, mut realm, mut depth) = (String::new(), None, 0_u32);
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || line.starts_with(['#', ';']) {
@@ -94,7 +104,7 @@ impl Conf {
             }
             if let Some(name) = line.strip_prefix('[') {
                 name.split(']').next().unwrap_or_default().clone_into(&mut section);
-                realm = None;
+                (realm, depth) = (None, 0);
             } else if let Some(path) = line.strip_prefix("include ") {
                 self.include(Path::new(path.trim()), deep);
             } else if let Some(folder) = line.strip_prefix("includedir ") {
@@ -102,24 +112,28 @@ impl Conf {
                     .into_iter()
                     .flatten()
                     .filter_map(|entry| Some(entry.ok()?.path()))
-                    .filter(|path| {
-                        path.file_name()
-                            .is_some_and(|name| !name.to_string_lossy().starts_with('.'))
-                    })
+                    .filter(|path| is_included(path))
                     .collect();
                 files.sort();
                 for file in &files {
                     self.include(file, deep);
                 }
             } else if line.starts_with('}') {
-                realm = None;
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    realm = None;
+                }
             } else if let Some((key, value)) = line.split_once('=') {
                 let (key, value) = (key.trim(), value.trim().trim_matches('"'));
-                match (section.as_str(), key, &realm) {
-                    ("realms", name, None) if value.starts_with('{') => {
-                        realm = Some(name.to_owned());
+                if value.starts_with('{') && !value.ends_with('}') {
+                    depth += 1;
+                    if depth == 1 && section == "realms" {
+                        realm = Some(key.to_owned());
                     }
-                    ("realms", "kdc", Some(realm)) => {
+                    continue;
+                }
+                match (section.as_str(), key, &realm) {
+                    ("realms", "kdc", Some(realm)) if depth == 1 => {
                         if let Some(kdc) = host_and_port(value) {
                             self.kdcs.entry(realm.clone()).or_default().push(kdc);
                         }
@@ -135,6 +149,14 @@ impl Conf {
             }
         }
     }
+}
+
+/// What `includedir` takes, as in MIT's library: what an editor or a package leaves behind is none.
+fn is_included(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    let is_conf = path.extension().is_some_and(|kind| kind == "conf");
+    !name.starts_with('.') && (is_conf || name.bytes().all(plain))
 }
 
 /// `host`, `host:port`, `[address]:port`, with `tcp/` or `udp/` in front as Heimdal has it.
@@ -175,7 +197,9 @@ mod tests {
         let more = folder.path().join("more.d");
         fs::create_dir(&more).unwrap();
         fs::write(more.join("b.conf"), "[libdefaults]\n default_realm = LATER.TEST\n").unwrap();
-        fs::write(more.join(".hidden"), "[libdefaults]\n default_realm = HIDDEN.TEST\n").unwrap();
+        for name in [".hidden", ".hidden.conf", "a.conf.rpmsave", "a.conf~"] {
+            fs::write(more.join(name), "[libdefaults]\n default_realm = HIDDEN.TEST\n").unwrap();
+        }
         fs::write(
             more.join("a.conf"),
             "[realms]\nOTHER.TEST = {\n kdc = tcp/[::1]:1088\n kdc = https://kdc.test/\n}\n",
@@ -186,7 +210,7 @@ mod tests {
             &main,
             format!(
                 "# a comment\nincludedir {}\ninclude {}\n[libdefaults]\n default_ccache_name = \"FILE:/run/cc_%{{uid}}\"\n\
-                 [realms]\n EXAMPLE.TEST = {{\n  kdc = kdc1.test\n  admin_server = x\n  kdc = kdc2.test:750\n }}\n\
+                 [realms]\n EXAMPLE.TEST = {{\n  kdc = kdc1.test\n  auth_to_local_names = {{\n   kdc = nobody\n  }}\n  empty = {{ }}\n  kdc = kdc2.test:750\n }}\n\
                  [domain_realm]\n kdc = EXAMPLE.TEST\n",
                 more.display(),
                 main.display()

@@ -256,8 +256,10 @@ async fn a_ticket_for_the_proxy_is_had_and_kept() {
         let (kdc, folder) = (Kdc::start(habit).await, tempfile::tempdir().unwrap());
         let (kerberos, proxy) = (kdc.kerberos(&folder), proxy(user, "right"));
         for _ in 0..2 {
-            let message =
-                kerberos.ap_req(&proxy).await.unwrap_or_else(|error| panic!("{habit:?}: {error}"));
+            let message = kerberos
+                .ap_req(&proxy, LIMIT)
+                .await
+                .unwrap_or_else(|error| panic!("{habit:?}: {error}"));
             let ap_req = der::message(&message, 14).unwrap();
             let ticket = der::open(der::field(ap_req, 3).unwrap(), 0x61).unwrap();
             assert_eq!(decrypted(ticket, &SERVICE_KEY, 2).unwrap(), b"ticket");
@@ -269,7 +271,7 @@ async fn a_ticket_for_the_proxy_is_had_and_kept() {
         }
         assert_eq!(*kdc.asked.lock().unwrap(), asked, "{habit:?}, and once for both");
         kerberos.forget(&proxy);
-        kerberos.ap_req(&proxy).await.unwrap();
+        kerberos.ap_req(&proxy, LIMIT).await.unwrap();
         assert!(kdc.asked.lock().unwrap().len() > asked.len(), "forgotten");
         ran += 1;
     }
@@ -279,7 +281,7 @@ async fn a_ticket_for_the_proxy_is_had_and_kept() {
 #[tokio::test]
 async fn every_failure_is_told_apart() {
     use Habit::{Circles, Fails, Garbage, Good, WrongNonce};
-    let rows: [(Habit, &str, &str, &str, bool); 16] = [
+    let rows: [(Habit, &str, &str, &str, bool); 18] = [
         (Good, "svc", "wrong", "does not accept the password of svc", true),
         (Habit::Trusting, "svc", "wrong", "does not accept the password of svc", true),
         (Fails(1, 18), "svc", "right", "disabled, locked or expired (error 18)", true),
@@ -289,6 +291,8 @@ async fn every_failure_is_told_apart() {
         (Fails(1, 14), "svc", "right", "no common encryption", false),
         (Fails(2, 37), "svc", "right", "differ by 36", false),
         (Fails(3, 32), "svc", "right", "it has ended", false),
+        (Fails(3, 24), "svc", "right", "does not take the ticket-granting ticket", false),
+        (Fails(3, 31), "svc", "right", "run kinit again", false),
         (Fails(3, 60), "svc", "right", "refused with error 60 (WORDS)", false),
         (Fails(2, 25), "svc", "right", "refused with error 25", false),
         (WrongNonce, "svc", "right", "it answers another question", false),
@@ -306,7 +310,7 @@ async fn every_failure_is_told_apart() {
     let mut ran = 0;
     for (habit, user, password, said, refusal) in rows {
         let (kdc, folder) = (Kdc::start(habit).await, tempfile::tempdir().unwrap());
-        let outcome = kdc.kerberos(&folder).ap_req(&proxy(user, password)).await;
+        let outcome = kdc.kerberos(&folder).ap_req(&proxy(user, password), LIMIT).await;
         let Err(error) = outcome else { panic!("{habit:?}") };
         let text = error.to_string();
         assert!(text.contains(said), "{habit:?}: {text}");
@@ -314,8 +318,39 @@ async fn every_failure_is_told_apart() {
         assert!(!error.remedy().is_empty() && !text.contains(['\r', '\n']));
         ran += 1;
     }
-    assert_eq!(ran, 16);
+    assert_eq!(ran, 18);
     let nowhere = Kerberos::new(Places::default());
-    let Err(error) = nowhere.ap_req(&proxy("CORP\\svc", "right")).await else { panic!() };
+    let Err(error) = nowhere.ap_req(&proxy("CORP\\svc", "right"), LIMIT).await else { panic!() };
     assert!(error.to_string().contains("realm of CORP\\svc is not known"), "{error}");
+}
+
+/// The queue of a socket that nobody empties takes connections and answers nothing.
+#[tokio::test]
+async fn a_silent_kdc_costs_its_share_once_and_the_next_one_has_the_rest() {
+    let holes = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0")];
+    let mut silent = Vec::new();
+    for hole in holes {
+        silent.push(hole.await.unwrap());
+    }
+    let hole = silent[0].local_addr().unwrap();
+    let (kdc, folder) = (Kdc::start(Habit::Good).await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("krb5.conf");
+    let kerberos = |kdcs: &[SocketAddr]| {
+        let kdcs: Vec<_> = kdcs.iter().map(|kdc| format!(" kdc = {kdc}\n")).collect();
+        let kdcs = kdcs.concat();
+        let realm = format!("[realms]\nEXAMPLE.TEST = {{\n{kdcs}}}\n");
+        fs::write(&path, format!("[libdefaults]\ndefault_realm = EXAMPLE.TEST\n{realm}")).unwrap();
+        Kerberos::new(Places { configs: vec![path.clone()], cache: None })
+    };
+    let proxy = proxy("svc", "right");
+    let limit = Duration::from_secs(2);
+    // Three questions: with its share for each, the silent one would leave nothing.
+    assert!(kerberos(&[hole, kdc.address]).ap_req(&proxy, limit).await.is_ok());
+    let nobody = kerberos(&[hole]);
+    let ask = async |limit| nobody.ap_req(&proxy, limit).await.unwrap_err().to_string();
+    let told = ask(Duration::from_millis(50)).await;
+    assert!(told.contains("no KDC of EXAMPLE.TEST answers"), "{told}");
+    let before = Instant::now();
+    let told = ask(LIMIT).await;
+    assert!(told.contains("s ago)") && before.elapsed() < LIMIT / 2, "{told}");
 }
