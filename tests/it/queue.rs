@@ -182,7 +182,7 @@ async fn who_has_gone_waits_for_nothing() {
     somebody_waits(&caught).await;
     drop(gone);
     while !caught.text().contains("before login") {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     one.clear();
     let reply = stage.client().await.log_in(USER, PASSWORD).await;
