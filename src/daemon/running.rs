@@ -95,7 +95,9 @@ impl Running {
             Ok(status) => status,
             Err(error) => {
                 drop(doors);
-                shut.into_iter().for_each(|place| self.reopen(place));
+                for place in shut {
+                    self.reopen(place);
+                }
                 return Err(error);
             }
         };
@@ -176,7 +178,9 @@ impl Running {
         match opened.collect::<Result<Vec<_>, _>>() {
             Ok(doors) => Ok((doors, shut)),
             Err(error) => {
-                shut.into_iter().for_each(|place| self.reopen(place));
+                for place in shut {
+                    self.reopen(place);
+                }
                 Err(error)
             }
         }
