@@ -1,7 +1,7 @@
 //! SOCKS 5 (RFC 1928) with user and password (RFC 1929): asking a proxy for a tunnel.
 //!
 //! Names go to the proxy as they are, which is what curl calls `socks5h`. No more is read than
-//! belongs to an answer, so a greeting behind the last one stays in the connection. [`tunnel`] takes
+//! belongs to an answer, so a greeting behind the last one stays in the connection. `tunnel` takes
 //! the steps in their order. Must never know TLS or legs.
 
 use std::{fmt, io, net::IpAddr};

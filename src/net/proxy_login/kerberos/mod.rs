@@ -1,6 +1,6 @@
 //! Tickets for a proxy: by user and password from the KDC, or by a ticket that is there already.
 //!
-//! The straight line is [`Kerberos::ap_req`]: whose ticket, is there one in memory, else ask. A
+//! The straight line is `Kerberos::ap_req`: whose ticket, is there one in memory, else ask. A
 //! ticket for the proxy is kept until shortly before its end, so that a tunnel costs no question.
 //! The messages are in `message`, their encoding in `der`; `places` and `ccache` read what the
 //! machine has, `kdc` asks. The crate `sspi` would do all of it, but pulls some 190 crates, three of them
