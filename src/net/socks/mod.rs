@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-pub(in crate::net) use self::way::tunnel;
+pub use self::way::tunnel;
 use super::{Io, tunnel::is_end};
 use crate::config::ProxyCredentials;
 

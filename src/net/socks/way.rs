@@ -34,7 +34,7 @@ impl From<LoginError> for Failure {
 /// # Errors
 /// [`Trouble::Login`] while a refused password is not sent, [`Trouble::Socks`] where the proxy says no,
 /// [`Trouble::NoSocks`] and [`Trouble::Broken`] where it does not behave.
-pub(in crate::net) async fn tunnel(
+pub async fn tunnel(
     memory: &LoginMemory,
     mut io: Io,
     proxy: &Proxy,
