@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::Proxy,
     net::{
-        Io,
+        Io, authority,
         error::Trouble,
         http_connect::{self, Answer, ConnectError},
         prefixed::prefixed,
@@ -228,7 +228,6 @@ impl Dance<'_> {
     }
 
     fn name(&self) -> String {
-        let Proxy { host, port, .. } = self.proxy;
-        format!("{host}:{port}")
+        authority(&self.proxy.host, self.proxy.port)
     }
 }
