@@ -28,7 +28,7 @@ use crate::{
     config::Listener,
     mail::{Refusal, RefusalKind},
     net::{
-        dial,
+        authority, dial,
         inherited::Inherited,
         listen::{self, AcceptError},
     },
@@ -69,7 +69,7 @@ impl Door {
             event = "listening",
             protocol = %listener.protocol,
             address = %socket.local_addr().unwrap_or(listener.bind),
-            upstream = %format_args!("{}:{}", listener.upstream.host, listener.upstream.port),
+            upstream = authority(&listener.upstream.host, listener.upstream.port),
             "listening",
         );
         Ok(Self { socket, listener: Arc::clone(listener) })

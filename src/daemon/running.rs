@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, EntraApp, Limits, Listener},
-    net::{dial::Dialer, inherited::Inherited, server_tls::Terminators},
+    net::{authority, dial::Dialer, inherited::Inherited, server_tls::Terminators},
     session::{self, House},
     token::cache::Tokens,
 };
@@ -78,7 +78,7 @@ impl Running {
             DoorSeen {
                 protocol: listener.protocol,
                 address: accepting.address,
-                upstream: format!("{}:{}", listener.upstream.host, listener.upstream.port),
+                upstream: authority(&listener.upstream.host, listener.upstream.port),
                 accepts: accepting.ended.abort_handle(),
             }
         });

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     config::Listener,
     mail::Protocol,
+    net::authority,
     session::probe::{Place, Probe, Probed, Seen, Trouble},
     token::claims::Claims,
 };
@@ -20,7 +21,7 @@ pub(super) fn describe(
     findings: &mut Findings,
 ) {
     let upstream = &listener.upstream;
-    let way = format!("{} at {}:{}", listener.protocol, upstream.host, upstream.port);
+    let way = format!("{} at {}", listener.protocol, authority(&upstream.host, upstream.port));
     let probed = match walked {
         Ok(probed) => probed,
         Err(trouble) => {

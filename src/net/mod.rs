@@ -51,7 +51,7 @@ impl fmt::Display for Leg {
 }
 
 /// `host:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2).
-fn authority(host: &str, port: u16) -> String {
+pub(crate) fn authority(host: &str, port: u16) -> String {
     let host = host.trim_matches(['[', ']']);
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

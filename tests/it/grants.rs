@@ -23,7 +23,7 @@ use mailwicket::{
 use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::stage::Stage;
+use crate::{caught::Caught, stage::Stage};
 
 const RESOURCE: &str = "https://outlook.office365.com";
 
@@ -263,4 +263,65 @@ async fn the_v1_endpoint_grants_for_a_resource() {
     );
     assert!(lines.iter().any(|line| line.text == asked), "{lines:?}");
     assert!(lines.iter().any(|line| line.text.contains(r#""expires_in":""#)), "{lines:?}");
+}
+
+#[tokio::test] // one thread: the subscriber is this thread's
+async fn nothing_by_which_an_app_proves_itself_is_logged_or_told() {
+    let (caught, _guard) = Caught::begin();
+    let sandbox = Stage::sandbox().await;
+    let issuer = prepare(&sandbox, &["app.pem"]);
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, issuer.token(3600)).unwrap();
+    let secret = |secret: &str| Grant::ClientCredentials {
+        credential: Credential::Secrets(vec![secret.into()]),
+    };
+    let service = |header: &str| Grant::ManagedIdentity {
+        source: IdentitySource::AppService {
+            endpoint: format!("{}/msi/token", sandbox.machine()),
+            header: header.into(),
+        },
+    };
+    let federated = Credential::Federated { token_file };
+    let rows = [
+        (secret(contoso::APP_SECRET), true),
+        (secret("canary-secret"), false),
+        (certificate("app.pem", Some("app.aes256.key"), "test-password"), true),
+        (certificate("app.pem", Some("app.aes256.key"), "canary-password"), false),
+        (certificate("modern.pfx", None, "test-password"), true),
+        (certificate("modern.pfx", None, "canary-password"), false),
+        (certificate("leaf.pem", None, "canary-password"), false),
+        (Grant::ClientCredentials { credential: federated }, true),
+        (service(contoso::IDENTITY_HEADER), true),
+        (service("canary-header"), false),
+    ];
+    let (mut told, mut ran) = (String::new(), 0);
+    for (grant, fine) in rows {
+        let client_id =
+            if matches!(grant, Grant::ManagedIdentity { .. }) { "" } else { contoso::APP_ID };
+        let app = EntraApp { client_id: client_id.to_owned(), ..app(&sandbox, grant) };
+        told += &format!("{app:?}\n");
+        match get(&sandbox, app, None).await {
+            Ok(token) => {
+                assert!(fine, "{token:?}");
+                told += &format!("{token:?}\n");
+            }
+            Err(error) => {
+                assert!(!fine, "{error}");
+                told += &format!("{error} {error:?} {:?}\n", error.remedy());
+            }
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 10);
+    let log = caught.text();
+    assert!(log.contains("event=\"token\""), "the log was caught: {log}");
+    let begins = ["eyJ", "PRIVATE KEY"];
+    for canary in [contoso::APP_SECRET, contoso::IDENTITY_HEADER, "canary-", "test-password"] {
+        for said in [&log, &told] {
+            for canary in begins.into_iter().chain([canary]) {
+                assert!(!said.contains(canary), "{canary}: {said}");
+            }
+        }
+    }
 }

@@ -1,10 +1,16 @@
 //! A legacy client reads mail by IMAP through mailwicket from the simulated Microsoft 365.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
-use mailwicket::sandbox::{
-    Profile,
-    world::{Fault, ImapEnd, ImapFault, ProxyFault, TokenFault, contoso},
+use mailwicket::{
+    mail::Protocol,
+    sandbox::{
+        Profile,
+        world::{Fault, ImapEnd, ImapFault, ProxyFault, TokenFault, contoso},
+    },
 };
+use tokio::{task, time};
 
 use crate::{
     caught::Caught,
@@ -350,4 +356,41 @@ async fn at_the_drain_those_before_login_hear_bye_and_running_ones_go_on() {
     command(&mut running, "a3 LOGOUT").await;
     drop(running);
     assert_eq!(stage.ended().await, 0);
+}
+
+/// Exchange ends an IMAP session together with its token, so the next ones get a token of some age at
+/// most; who submits a message is gone by then, and Entra is not asked more often for that.
+#[tokio::test]
+async fn sessions_that_last_are_given_young_tokens() {
+    let mut ran = 0;
+    for (protocol, requests) in [(Protocol::Smtp, 1), (Protocol::Imap, 2), (Protocol::Pop3, 2)] {
+        let stage = Stage::new().await;
+        let mut client = stage.client().await;
+        let mut imap = connect(&stage).await;
+        let mut pop3 = Client::silent(stage.pop3).await;
+        pop3.line().await;
+        let told = match protocol {
+            Protocol::Smtp => client.log_in(USER, PASSWORD).await,
+            Protocol::Imap => log_in(&mut imap, USER, PASSWORD).await,
+            Protocol::Pop3 => {
+                pop3.ask(&format!("USER {USER}")).await;
+                pop3.ask(&format!("PASS {PASSWORD}")).await
+            }
+        };
+        assert!(["235 ", "a1 O", "+OK "].contains(&&told[..4]), "{told}");
+        time::pause();
+        time::advance(Duration::from_secs(1900)).await;
+        time::resume();
+        let asked = || stage.sandbox.world().counters().token_requests_total();
+        assert!(stage.client().await.log_in(USER, PASSWORD).await.starts_with("235 "));
+        let all = async {
+            while asked() < requests {
+                task::yield_now().await;
+            }
+        };
+        time::timeout(Duration::from_secs(20), all).await.expect("renewed at half its life");
+        assert_eq!(asked(), requests, "{protocol}");
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
 }

@@ -39,15 +39,21 @@ impl Manager {
 
     /// Starts the service with this socket as its first, as systemd does: from number 3 on.
     fn start(&self, socket: &TcpListener) -> Service {
+        self.start_within(socket, "")
+    }
+
+    /// The same within limits that this piece of shell sets.
+    fn start_within(&self, socket: &TcpListener, limits: &str) -> Service {
         let socket = OwnedFd::from(socket.try_clone().unwrap());
         let shell =
             "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run --config \"$1\"";
         let child = Command::new("/bin/sh")
-            .args(["-c", shell, env!("CARGO_BIN_EXE_mailwicket")])
+            .args(["-c", &format!("{limits} {shell}"), env!("CARGO_BIN_EXE_mailwicket")])
             .arg(self.config())
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             .env("WATCHDOG_USEC", "100000")
             .env("SECRET", mailwicket::sandbox::world::contoso::APP_SECRET)
+            .env("ENTRA_CLIENT_SECRET", "not asked for")
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
@@ -56,14 +62,19 @@ impl Manager {
         Service(child)
     }
 
+    /// What the service has said.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
     /// Waits for a message with this in it; those before it are passed over.
     fn awaits(&self, word: &str) -> String {
         loop {
             let mut message = [0; 4096];
-            let length = self.hears.recv(&mut message).unwrap_or_else(|error| {
-                let log = std::fs::read_to_string(self.folder.path().join("log"));
-                panic!("no {word}: {error}; {}", log.unwrap_or_default())
-            });
+            let length = self
+                .hears
+                .recv(&mut message)
+                .unwrap_or_else(|error| panic!("no {word}: {error}; {}", self.log()));
             let message = String::from_utf8_lossy(&message[..length]).into_owned();
             if message.contains(word) {
                 return message;
@@ -179,4 +190,34 @@ fn what_is_no_listening_socket_is_a_mistake_of_the_unit() {
     let words = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(78), "{words}");
     assert!(words.contains("ListenStream"), "{words}");
+}
+
+/// Each session is two sockets; the system's usual 1024 files end before the usual 1000 sessions.
+#[cfg(target_os = "linux")] // for /proc
+#[test]
+fn as_many_files_may_be_open_as_the_sessions_need() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = socket.local_addr().unwrap().to_string();
+    let config = include_str!("../../proxy.toml").replacen("127.0.0.1:1587", &bind, 1);
+    assert!(config.contains(&bind), "the shipped configuration has this listener");
+    let rows = [(300, true), (60_000, false)];
+    let mut ran = 0;
+    for (sessions, fits) in rows {
+        let limits = format!("[limits]\nmax_sessions = {sessions}\n");
+        let manager = Manager::new(&(config.clone() + &limits));
+        let mut service = manager.start_within(&socket, "ulimit -Hn 4096; ulimit -Sn 256;");
+        manager.awaits("READY=1");
+        let path = format!("/proc/{}/limits", service.0.id());
+        let told = std::fs::read_to_string(path).unwrap();
+        let soft = told.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft: u64 =
+            soft.and_then(|line| line.split_whitespace().next()).unwrap().parse().unwrap();
+        assert!(soft >= if fits { 2 * sessions } else { 4096 }, "{told}");
+        service.signal("-TERM");
+        assert!(service.0.wait().unwrap().success());
+        let log = manager.log();
+        assert_eq!(log.contains("event=\"file_limit\""), !fits, "{log}");
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
 }

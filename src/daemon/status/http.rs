@@ -186,16 +186,70 @@ mod tests {
     };
 
     use super::*;
-    use crate::token::{Courier, CourierError, cache::Tokens};
+    use crate::{
+        daemon::status::DoorSeen,
+        mail::Protocol,
+        token::{Courier, CourierError, cache::Tokens},
+    };
 
-    fn view(tasks: &TaskTracker) -> Arc<View> {
+    fn view(tasks: &TaskTracker, draining: &CancellationToken) -> Arc<View> {
         let courier: Courier = Arc::new(|_| {
             let (what, summary) = ("no way out".to_owned(), "none".to_owned());
             Box::pin(async { Err(CourierError { what, remedy: None, summary }) })
         });
         let stop = CancellationToken::new();
         let tokens = Tokens::new(courier, None, tasks.clone(), stop.clone());
-        Arc::new(View::new(tokens, stop.clone(), stop, tasks.clone()))
+        Arc::new(View::new(tokens, draining.clone(), stop, tasks.clone()))
+    }
+
+    /// What a probe gets for this path.
+    async fn probe(view: &Arc<View>, path: &str) -> String {
+        let socket = listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let (tcp, peer) = socket.accept().await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let (read, ()) =
+            tokio::join!(client.read_to_string(&mut answer), converse(tcp, peer, Arc::clone(view)));
+        read.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_lost_makes_us_ill_and_one_that_drains_does_not() {
+        let tasks = TaskTracker::new();
+        let (ended, accepts) = (tasks.spawn(async {}), tasks.spawn(std::future::pending()));
+        let door = |accepts: AbortHandle| DoorSeen {
+            protocol: Protocol::Imap,
+            address: "127.0.0.1:1143".parse().unwrap(),
+            upstream: "outlook.office365.com:993".to_owned(),
+            accepts,
+        };
+        let lost = door(ended.abort_handle());
+        ended.await.unwrap();
+        let draining = CancellationToken::new();
+        let view = view(&tasks, &draining);
+        view.show_doors(vec![door(accepts.abort_handle())]);
+        let answer = probe(&view, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("running\n"), "{answer}");
+        view.show_doors(vec![door(accepts.abort_handle()), lost]);
+        let rows = [
+            ("/healthz", "HTTP/1.1 503 ", "a listener is closed: see /readyz\n"),
+            ("/readyz", "HTTP/1.1 503 ", "listener imap 127.0.0.1:1143 closed\n"),
+            ("/metrics", "HTTP/1.1 200 ", "mailwicket_ready 0\n"),
+            ("/", "HTTP/1.1 200 ", "<span class=\"bad\">a listener is closed</span>"),
+        ];
+        let mut ran = 0;
+        for (path, status, words) in rows {
+            let answer = probe(&view, path).await;
+            assert!(answer.starts_with(status) && answer.contains(words), "{path}: {answer}");
+            ran += 1;
+        }
+        assert_eq!(ran, 4);
+        draining.cancel();
+        let answer = probe(&view, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "closed on purpose: {answer}");
     }
 
     /// Those who take the connections and say little go for who comes after them, and after the limit
@@ -206,7 +260,8 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let (_allow, allowed) = watch::channel(vec!["127.0.0.0/8".parse().unwrap()]);
         let (tasks, shut) = (TaskTracker::new(), CancellationToken::new());
-        let served = serve(socket, view(&tasks), allowed, tasks.clone(), shut.clone());
+        let view = view(&tasks, &CancellationToken::new());
+        let served = serve(socket, view, allowed, tasks.clone(), shut.clone());
         let served = tasks.spawn(served);
         let mut slow = Vec::new();
         for _ in 0..2 * CONNECTIONS {
