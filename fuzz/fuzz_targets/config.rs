@@ -6,7 +6,9 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    if let Err(error) = mailwicket::config::parse("proxy.toml", text, Path::new("/nonexistent"), &|_| None) {
+    if let Err(error) =
+        mailwicket::config::parse("proxy.toml", text, Path::new("/nonexistent"), &|_| None)
+    {
         assert!(error.to_string().starts_with("proxy.toml"));
     }
 });

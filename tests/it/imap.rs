@@ -365,6 +365,7 @@ async fn sessions_that_last_are_given_young_tokens() {
     let mut ran = 0;
     for (protocol, requests) in [(Protocol::Smtp, 1), (Protocol::Imap, 2), (Protocol::Pop3, 2)] {
         let stage = Stage::new().await;
+        stage.sandbox.world().tune(|tuning| tuning.token_life = Some(Duration::from_secs(3600)));
         let mut client = stage.client().await;
         let mut imap = connect(&stage).await;
         let mut pop3 = Client::silent(stage.pop3).await;

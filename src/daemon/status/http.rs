@@ -180,6 +180,8 @@ fn is_host_of_ours(host: Option<&HeaderValue>, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         time::Instant,
@@ -219,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_is_lost_makes_us_ill_and_one_that_drains_does_not() {
         let tasks = TaskTracker::new();
-        let (ended, accepts) = (tasks.spawn(async {}), tasks.spawn(std::future::pending()));
+        let (ended, accepts) = (tasks.spawn(async {}), tasks.spawn(pending::<()>()));
         let door = |accepts: AbortHandle| DoorSeen {
             protocol: Protocol::Imap,
             address: "127.0.0.1:1143".parse().unwrap(),
