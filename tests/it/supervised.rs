@@ -193,7 +193,6 @@ fn what_is_no_listening_socket_is_a_mistake_of_the_unit() {
 }
 
 /// Each session is two sockets; the system's usual 1024 files end before the usual 1000 sessions.
-#[cfg(target_os = "linux")] // for /proc
 #[test]
 fn as_many_files_may_be_open_as_the_sessions_need() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
