@@ -1,10 +1,11 @@
 //! Copies bytes both ways until both ends are done.
 //!
 //! What either side had sent before goes first. The copying is tokio's own, which flushes when it
-//! would otherwise block, as TLS needs; around it are the three things it does not do: counts that
-//! survive a failure, an idle limit, and a shorter limit once one side has finished. A byte relay
-//! cannot know where a message ends, so nothing interrupts it but these limits and `stop`. Must
-//! never know what is spoken.
+//! would otherwise block, as TLS needs; around it are the four things it does not do: counts that
+//! survive a failure, an idle limit, a shorter limit once one side has finished, and the last words
+//! of an upstream that refuses a message in its middle and closes: the client hears them, while
+//! what it still says is dropped. A byte relay cannot know where a message ends, so nothing
+//! interrupts it but these limits and `stop`. Must never know what is spoken.
 
 use std::{
     fmt, io,
@@ -32,7 +33,8 @@ const BUFFER: usize = 16 * 1024;
 /// Once the client has finished, the silence after which the session ends: one that half-closes
 /// after its message may wait for the answer this long.
 const CLIENT_LINGER: Duration = Duration::from_secs(120);
-/// Once the upstream has finished, the same. Whatever the client still says, nobody hears it.
+/// Once the upstream has finished, or takes no more, the same. Whatever the client still says,
+/// nobody hears it.
 const UPSTREAM_LINGER: Duration = Duration::from_secs(5);
 
 /// What a relay came to.
@@ -49,8 +51,10 @@ pub struct Relayed {
 /// How a relay ended.
 #[derive(Debug)]
 pub enum End {
-    /// Both sides finished, or one hung up.
+    /// Both sides finished, or the client hung up.
     HungUp,
+    /// The upstream closed while the client was still sending, and has had its last words.
+    CutShort,
     /// Both sides were silent beyond the idle limit.
     Idle,
     /// One side finished and the other then stayed silent.
@@ -65,6 +69,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HungUp => f.write_str("hung up"),
+            Self::CutShort => f.write_str("the server closed in the middle"),
             Self::Idle => f.write_str("idle"),
             Self::Lingered => f.write_str("half closed and silent"),
             Self::Shutdown => f.write_str("cut at shutdown"),
@@ -99,11 +104,12 @@ pub async fn relay(
     let mut upstream = Metered::new(upstream, &meter, Side::Upstream, Some(listen));
     let end = tokio::select! {
         copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => match copied {
+            Ok(_) if meter.is_cut_short() => End::CutShort,
             Ok(_) => End::HungUp,
             Err(error) if is_hang_up(&error) => End::HungUp,
             Err(error) => End::Failed(error),
         },
-        end = meter.silence(idle) => end,
+        end = meter.silence(idle) => if meter.is_cut_short() { End::CutShort } else { end },
         () = stop.cancelled() => End::Shutdown,
     };
     let (up, down) = carried.both();
@@ -126,6 +132,8 @@ struct Meter {
     carried: Arc<Carried>,
     client_done: AtomicBool,
     upstream_done: AtomicBool,
+    /// The upstream took no more of what the client said.
+    cut_short: AtomicBool,
     last: Mutex<Instant>,
 }
 
@@ -141,6 +149,7 @@ impl Meter {
             carried: Arc::clone(carried),
             client_done: AtomicBool::new(false),
             upstream_done: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
     }
@@ -168,6 +177,15 @@ impl Meter {
             Side::Upstream => &self.upstream_done,
         };
         flag.store(true, Ordering::Relaxed);
+    }
+
+    fn cut_short(&self) {
+        self.cut_short.store(true, Ordering::Relaxed);
+        self.done(Side::Upstream);
+    }
+
+    fn is_cut_short(&self) -> bool {
+        self.cut_short.load(Ordering::Relaxed)
     }
 
     /// How long silence is borne now, and how a session that exceeds it ended.
@@ -208,6 +226,25 @@ impl<'a> Metered<'a> {
         let io = prefixed(party.said.freeze(), party.io);
         Self { io, meter: Arc::clone(meter), side, listen }
     }
+
+    fn is_upstream(&self) -> bool {
+        matches!(self.side, Side::Upstream)
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.is_upstream() && self.meter.is_cut_short()
+    }
+
+    /// Writing has failed. Where the upstream has hung up, its last words are still to be read: an
+    /// error here would end the copying before the client has them, and a permanent refusal would
+    /// look like a broken line, on which clients try again for ever.
+    fn turns_deaf(&self, error: io::Error) -> io::Result<()> {
+        if self.is_upstream() && is_hang_up(&error) {
+            self.meter.cut_short();
+            return Ok(());
+        }
+        Err(error)
+    }
 }
 
 impl AsyncRead for Metered<'_> {
@@ -221,6 +258,8 @@ impl AsyncRead for Metered<'_> {
             // A TLS peer that leaves without close_notify. Mail protocols frame themselves, so
             // this is an end like any other, and what is under way to the other side still goes.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            // What it said before the reset is on its way to the client.
+            Err(error) if self.is_upstream() && is_hang_up(&error) => {}
             read => read?,
         }
         let fresh = buf.filled().get(before..).unwrap_or_default();
@@ -240,16 +279,30 @@ impl AsyncWrite for Metered<'_> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-        self.meter.wrote(self.side, written);
-        Poll::Ready(Ok(written))
+        if self.is_deaf() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
+            Ok(written) => {
+                self.meter.wrote(self.side, written);
+                Poll::Ready(Ok(written))
+            }
+            Err(error) => Poll::Ready(self.turns_deaf(error).map(|()| buf.len())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.is_deaf() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        Poll::Ready(flushed.or_else(|error| self.turns_deaf(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -259,6 +312,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         join,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -425,6 +479,45 @@ mod tests {
         };
         let (relayed, ()) = join!(start(near_client, near_upstream), carry);
         assert!(relayed.up >= 5, "{relayed:?}");
-        assert!(matches!(relayed.end, End::HungUp));
+        assert!(matches!(relayed.end, End::CutShort), "{:?}", relayed.end);
+    }
+
+    /// With real sockets, because a pipe knows no reset: the server says no in the middle of a
+    /// message, and closes with most of it unread.
+    #[tokio::test]
+    async fn the_last_words_of_a_server_that_closes_in_the_middle_reach_the_client() {
+        const NO: &[u8] = b"552 5.3.4 Message size exceeds fixed limit\r\n";
+        let mut ran = 0;
+        for octets in [100_000, 10_000_000] {
+            let (mut client, near_client) = tcp_pair().await;
+            let (mut server, near_server) = tcp_pair().await;
+            let refuses = async {
+                server.read_exact(&mut [0; 1000]).await.unwrap();
+                server.write_all(NO).await.unwrap();
+                drop(server); // a reset, as there is something unread
+            };
+            let sends = async {
+                client.write_all(&vec![b'x'; octets]).await.unwrap();
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).await.unwrap();
+                drop(client);
+                heard
+            };
+            let (relayed, (), heard) =
+                join!(start(Box::new(near_client), Box::new(near_server)), refuses, sends);
+            assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(NO), "{octets}");
+            assert_eq!(relayed.down, NO.len() as u64);
+            let is_cut = matches!(relayed.end, End::CutShort);
+            assert!(is_cut || octets < 1_000_000, "{octets}: {:?}", relayed.end);
+            ran += 1;
+        }
+        assert_eq!(ran, 2);
+    }
+
+    async fn tcp_pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = join!(TcpStream::connect(address), listener.accept());
+        (near.unwrap(), far.unwrap().0)
     }
 }

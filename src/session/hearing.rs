@@ -63,6 +63,7 @@ impl Hearing {
 fn label(end: &End) -> &'static str {
     match end {
         End::HungUp => "hung_up",
+        End::CutShort => "cut_short",
         End::Idle => "idle",
         End::Lingered => "half_closed",
         End::Shutdown => "cut_at_shutdown",
