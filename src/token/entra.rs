@@ -19,14 +19,27 @@ const UNSTATED_LIFE: Duration = Duration::from_secs(5 * 60);
 const LONGEST_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// What Entra answers as a refusal though it passes by itself, and for how long nothing is asked
-/// then: smart lockout, because somebody guesses at this user's password, be it at Microsoft's own
-/// pages, and a loop of equal requests. This bends the rule that numbers only choose words, because
-/// both come as `invalid_grant`, like a wrong password: as a refusal, mail would bounce, and what
-/// was accepted would end, because of what a stranger does. Should Microsoft change the numbers,
-/// they are refusals again and nothing worse.
-const PASSES_BY_ITSELF: [(u32, Duration); 2] =
-    [(50_053, Duration::from_secs(5 * 60)), (50_196, Duration::from_secs(90))];
+/// What Entra may answer as a refusal though it passes by itself, and for how long nothing is asked
+/// then at least: smart lockout, because somebody guesses at this user's password, be it at
+/// Microsoft's own pages; a loop of equal requests; and faults and throttling of its own. This bends
+/// the rule that numbers only choose words, because they may come as `invalid_grant`, like a wrong
+/// password: as a refusal, mail would bounce, and what was accepted would end, because of what a
+/// stranger or Entra itself does. Should Microsoft change the numbers, they are refusals again and
+/// nothing worse.
+const PASSES_BY_ITSELF: [(u32, Option<Duration>); 10] = [
+    (50_053, Some(Duration::from_secs(5 * 60))),
+    (50_196, Some(Duration::from_secs(90))),
+    (50_033, None),
+    (50_087, None),
+    (90_006, None),
+    (90_012, None),
+    (90_024, None),
+    (90_033, None),
+    (90_055, None),
+    (90_090, None),
+];
+/// OAuth errors that are no verdict, whatever the status (RFC 6749 section 4.1.2.1).
+const PASSING_ERRORS: [&str; 2] = ["server_error", "temporarily_unavailable"];
 /// How much of a description is kept.
 const KEPT: usize = 300;
 
@@ -141,7 +154,7 @@ pub(super) fn interpret(status: StatusCode, retry_after: Option<Duration>, body:
     };
     let error = one_line(&error, 60);
     let description = first_sentence(&error_description.unwrap_or_default());
-    if passing || error == "temporarily_unavailable" {
+    if passing || PASSING_ERRORS.contains(&error.as_str()) {
         return Answer::Transient {
             what: format!("HTTP {}: {error}: {description}", status.as_u16()),
             retry_after,
@@ -162,10 +175,7 @@ pub(super) fn interpret(status: StatusCode, retry_after: Option<Duration>, body:
         let told = aadsts(&description) == Some(number);
         let words = if told { description } else { format!("AADSTS{number}: {description}") };
         let what = format!("HTTP {}: {error}: {words}", status.as_u16());
-        return Answer::Transient {
-            what,
-            retry_after: Some(retry_after.unwrap_or(wait).max(wait)),
-        };
+        return Answer::Transient { what, retry_after: retry_after.max(wait) };
     }
     Answer::Refused { error, description, aadsts: number }
 }
@@ -265,9 +275,56 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::advice;
 
     fn read(status: u16, body: &str) -> Answer {
         interpret(StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
+    }
+
+    /// Whatever status and error they come with: mail must not bounce for them.
+    #[test]
+    fn what_passes_by_itself_is_no_refusal() {
+        let mut ran = 0;
+        for (number, wait) in PASSES_BY_ITSELF {
+            let advice = advice::for_aadsts(number).expect("advice");
+            let is_passing =
+                ["tried again", "Wait"].iter().any(|words| advice.remedy.contains(words));
+            assert!(is_passing || wait.is_some(), "{number}: {}", advice.remedy);
+            for error in ["invalid_grant", "invalid_request", "server_error"] {
+                let body = format!(
+                    r#"{{"error":"{error}","error_description":"AADSTS{number}: Words. Trace ID: 1","error_codes":[{number}]}}"#
+                );
+                let answer = read(400, &body);
+                let Answer::Transient { what, retry_after } = answer else { panic!("{answer:?}") };
+                assert!(what.contains(&format!("AADSTS{number}")), "{what}");
+                assert!(
+                    retry_after == wait || error == "server_error",
+                    "{number}: {retry_after:?}"
+                );
+                ran += 1;
+            }
+        }
+        assert_eq!(ran, 30);
+        for error in PASSING_ERRORS {
+            let answer = read(400, &format!(r#"{{"error":"{error}"}}"#));
+            assert!(matches!(answer, Answer::Transient { .. }), "{answer:?}");
+        }
+        let no = read(400, r#"{"error":"invalid_grant","error_description":"AADSTS50126: No."}"#);
+        assert!(matches!(no, Answer::Refused { aadsts: Some(50_126), .. }), "{no:?}");
+    }
+
+    /// Every number of which the advice says that it passes is among them.
+    #[test]
+    fn the_advice_and_the_answer_agree() {
+        let mut found = 0;
+        for number in 50_000..91_000 {
+            let passes = advice::for_aadsts(number)
+                .is_some_and(|advice| advice.remedy.contains("it is tried again"));
+            let known = PASSES_BY_ITSELF.iter().any(|(known, _)| *known == number);
+            assert!(!passes || known, "AADSTS{number}");
+            found += u32::from(passes);
+        }
+        assert!(found >= 7, "{found}");
     }
 
     #[test]
