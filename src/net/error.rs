@@ -166,7 +166,7 @@ impl Trouble {
     pub(super) fn is_verdict(&self) -> bool {
         match self {
             Self::Refused { status, .. } => *status < 500 || *status == 501,
-            Self::Login { .. } => true,
+            Self::Login { error, .. } => !error.is_outage(),
             Self::Socks { refusal, .. } => !refusal.is_outage(),
             _ => false,
         }

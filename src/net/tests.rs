@@ -19,7 +19,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use super::{Leg, dial::Dialer, error::DialError, http, tls::TlsConfigError};
+use super::{
+    Leg,
+    dial::Dialer,
+    error::{DialError, Trouble},
+    http,
+    proxy_login::{LoginError, Scheme},
+    tls::TlsConfigError,
+};
 use crate::config::{Outbound, Proxy, ProxyAuth, ProxyCredentials, ProxyScheme, Way};
 
 /// A server that reads a request head if it should, says these words, and closes; each time.
@@ -551,6 +558,46 @@ async fn a_socks_proxy_gets_a_refused_password_once_and_its_no_is_a_no() {
         ran += 1;
     }
     assert_eq!(ran, 2);
+}
+
+/// The domain controller behind it is away, say: its no is none, and the next proxy may be well.
+#[tokio::test]
+async fn a_proxy_that_breaks_off_before_the_password_leaves_it_to_the_next() {
+    let breaks_off = says(
+        true,
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\nContent-Length: 0\r\n\
+          Proxy-Authenticate: NTLM TlRMTVNTUAACAAAADAAMADgAAAAzgoriASNFZ4mrze8AAAAAAAAAACQAJABEAAAA\
+          BgBwFwAAAA9TAGUAcgB2AGUAcgACAAwARABvAG0AYQBpAG4AAQAMAFMAZQByAHYAZQByAAAAAAA=\r\n\r\n",
+    )
+    .await;
+    let first = with_login(way(ProxyScheme::Http, "127.0.0.1", breaks_off.port()));
+    let Err(error) = by(vec![first.clone()]).dial(Leg::Mail, "mail", 587).await else { panic!() };
+    assert!(error.to_string().contains("in the middle of the login by NTLM"), "{error}");
+    let good = says(true, b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n").await;
+    let dialer = by(vec![first, way(ProxyScheme::Http, "127.0.0.1", good.port())]);
+    assert!(dialer.dial(Leg::Mail, "mail", 587).await.is_ok());
+}
+
+#[test]
+fn only_what_was_said_about_the_password_is_a_verdict() {
+    let scheme = Scheme::Ntlm;
+    let rows = [
+        (LoginError::Wanted { offered: Vec::new() }, true),
+        (LoginError::Refused { scheme }, true),
+        (LoginError::Paused { scheme, said: true, seconds: 9 }, true),
+        (LoginError::Paused { scheme, said: false, seconds: 9 }, false),
+        (LoginError::BrokeOff { scheme, proof: true }, true), // as squid says no
+        (LoginError::BrokeOff { scheme, proof: false }, false),
+        (LoginError::Endless, false),
+    ];
+    let mut ran = 0;
+    for (error, expected) in rows {
+        let (proxy, target) = ("proxy:3128".to_owned(), "mail:587".to_owned());
+        let trouble = Trouble::Login { proxy, target, hint: None, error: Box::new(error) };
+        assert_eq!(trouble.is_verdict(), expected, "{trouble}");
+        ran += 1;
+    }
+    assert_eq!(ran, 7);
 }
 
 #[tokio::test]

@@ -86,6 +86,14 @@ impl LoginError {
         )
     }
 
+    /// Whether nothing was said about user and password: another proxy may do better.
+    pub(in crate::net) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Paused { said: false, .. } | Self::BrokeOff { proof: false, .. } | Self::Endless
+        )
+    }
+
     /// What to do, in words for the log.
     pub fn remedy(&self) -> String {
         let fixed = match self {
