@@ -170,6 +170,26 @@ async fn a_server_that_cuts_long_lines_is_remembered() {
     );
 }
 
+/// Of tokens as long as Entra's usually are: each further one would count at Exchange as a failure,
+/// and wait for its tarpit.
+#[tokio::test]
+async fn a_refusal_that_is_meant_is_not_repeated_each_time() {
+    let stage = Stage::new().await;
+    let world = stage.sandbox.world();
+    world.tune(|tuning| tuning.token_octets = Some(2400));
+    world.arm(SmtpFault::RejectToken);
+    for failed in [2, 3, 4] {
+        let reply = stage.client().await.log_in(USER, PASSWORD).await;
+        assert!(reply.starts_with("535 5.7.8 "), "{reply}");
+        assert_eq!(world.counters().auth_failed, failed);
+    }
+    world.disarm();
+    assert!(stage.client().await.log_in("info@contoso.com", PASSWORD).await.starts_with("235 "));
+    world.arm(SmtpFault::RejectToken);
+    stage.client().await.log_in("info@contoso.com", PASSWORD).await;
+    assert_eq!(world.counters().auth_failed, 5, "this server takes long lines");
+}
+
 #[tokio::test]
 async fn a_challenge_after_the_token_is_a_refusal() {
     let stage = Stage::new().await;

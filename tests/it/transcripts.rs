@@ -256,7 +256,7 @@ fn play_client(protocol: Protocol, (title, lines): &Scene, way: (usize, bool)) {
             }
             "DONE" => {
                 let step = stage.yielded(|input| role.step(input));
-                let Step::Done(Opened { extensions }) = step else {
+                let Step::Done(Opened { extensions, .. }) = step else {
                     panic!("{}: {step:?}", stage.at)
                 };
                 assert_eq!(extensions.join("|"), rest, "{}", stage.at);

@@ -150,8 +150,9 @@ impl Client {
         let phase = self.phase();
         match (std::mem::replace(&mut self.state, State::Over), status) {
             (State::Capability, Status::Ok) => self.authenticate(),
-            (State::Verdict { detail: None, .. }, Status::Ok) => {
-                Step::Done(Opened { extensions: self.capabilities.take().unwrap_or_default() })
+            (State::Verdict { detail: None, inline_octets, .. }, Status::Ok) => {
+                let extensions = self.capabilities.take().unwrap_or_default();
+                Step::Done(Opened { extensions, inline_octets })
             }
             // RFC 4959 section 3: a server without SASL-IR says BAD, whatever it has announced.
             (State::Verdict { inline_octets: Some(_), detail: None, .. }, Status::Bad)

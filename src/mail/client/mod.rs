@@ -74,6 +74,8 @@ pub struct Opened {
     /// What the server offered: EHLO keyword lines after TLS, without the hello line, or IMAP
     /// capabilities before the login. POP3 servers are not asked.
     pub extensions: Vec<String>,
+    /// The length of the command line, where the token was sent on it.
+    pub inline_octets: Option<usize>,
 }
 
 /// Why no session came about. Replies are one line, and hold nothing that we sent.

@@ -73,7 +73,9 @@ impl Client {
                 self.state = State::Prompt;
                 Step::Write(b"AUTH XOAUTH2\r\n".to_vec())
             }
-            State::Verdict { detail: None, .. } => Step::Done(Opened { extensions: Vec::new() }),
+            State::Verdict { detail: None, .. } => {
+                Step::Done(Opened { extensions: Vec::new(), inline_octets: None })
+            }
             State::Verdict { detail, .. } => self.rejected(one_line(reply, KEPT), detail),
             State::Prompt | State::Over => {
                 let what = format!("unexpected reply: {}", one_line(reply, 80));

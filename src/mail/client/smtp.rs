@@ -100,8 +100,9 @@ impl Client {
             }
             (State::AuthPrompt, 334) => self.send_token(),
             (State::AuthPrompt, 500..=599) => rejected(reply, None, None),
-            (State::Verdict { detail: None, .. }, 235) => {
-                Step::Done(Opened { extensions: std::mem::take(&mut self.extensions) })
+            (State::Verdict { detail: None, inline_octets, .. }, 235) => {
+                let extensions = std::mem::take(&mut self.extensions);
+                Step::Done(Opened { extensions, inline_octets })
             }
             (State::Verdict { inline_octets, detail, .. }, 235 | 500..=599) => {
                 rejected(reply, detail, inline_octets)

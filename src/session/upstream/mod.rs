@@ -2,15 +2,14 @@
 //!
 //! A token of ours that the provider refuses is dropped, fetched anew and tried once more, on a
 //! fresh connection and in the form that every server takes; a client's own token is never
-//! replaced by another. What an upstream taught us (which
-//! extensions it offers, that it cuts long AUTH lines) is kept for the sessions after it.
+//! replaced by another.
 
 mod error;
+mod learned;
 
 use std::time::Duration;
 
 use bytes::BytesMut;
-use dashmap::DashMap;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::debug;
@@ -26,17 +25,13 @@ use crate::{
     token::{Identity, Token, cache::Tokens},
 };
 
-pub(super) use self::error::OpenError;
 use self::error::is_not_connected;
+pub(super) use self::{error::OpenError, learned::Learned};
 use super::{
     places::{Held, Places},
     progress::Progress,
     pump::{PumpError, Pumped, pump},
 };
-
-/// Postfix cuts an AUTH line here and then calls the token malformed (as observed with 3.7); a
-/// longer line that was refused may have been a good token.
-const CUT_BY_SOME: usize = 2048;
 
 /// What a session needs to be opened at the provider.
 pub(super) struct Request<'a> {
@@ -102,28 +97,6 @@ pub(super) struct Took {
     pub(super) login: Duration,
 }
 
-/// What upstreams have taught us, for the life of the process.
-#[derive(Default)]
-pub(super) struct Learned {
-    offers: DashMap<Upstream, Vec<String>>,
-    two_steps: DashMap<Upstream, ()>,
-}
-
-impl Learned {
-    /// What to advertise to a client whose session will go there.
-    pub(super) fn offer(&self, protocol: Protocol, upstream: &Upstream) -> Offer {
-        let mut offer = Offer::exchange_online(protocol);
-        if let Some(extensions) = self.offers.get(upstream) {
-            offer.extensions.clone_from(&extensions);
-        }
-        offer
-    }
-
-    fn form(&self, upstream: &Upstream) -> TokenForm {
-        if self.two_steps.contains_key(upstream) { TokenForm::TwoSteps } else { TokenForm::Inline }
-    }
-}
-
 /// Gets a token and opens a session with it; tries once more where that can help.
 pub(super) async fn open(
     tokens: &Tokens,
@@ -170,7 +143,7 @@ pub(super) async fn open(
     if is_policy(reply) {
         return Err(OpenError::Dialogue(refused));
     }
-    let cut = inline_octets.is_some_and(|octets| octets > CUT_BY_SOME);
+    let cut = learned.may_be_cut(request.upstream, request.mailbox, *inline_octets);
     let renewed = tokens.rejected(identity, &token);
     if !renewed && !cut {
         return Err(OpenError::Dialogue(refused));
@@ -179,10 +152,15 @@ pub(super) async fn open(
     debug!(reply, renewed, "token refused upstream, trying once more");
     let token = self::token(tokens, request.protocol, identity, password).await?;
     let (token, form) = (token.secret(), TokenForm::TwoSteps);
-    let (io, leftover, took) = attempt(dialer, learned, request, token, form, progress).await?;
-    if cut {
-        learned.two_steps.insert(request.upstream.clone(), ());
+    let repeated = attempt(dialer, learned, request, token, form, progress).await;
+    match &repeated {
+        Ok(_) if cut => learned.repeated(request.upstream, request.mailbox, true),
+        Err(OpenError::Dialogue(Failure::Rejected { .. })) if cut => {
+            learned.repeated(request.upstream, request.mailbox, false);
+        }
+        _ => {}
     }
+    let (io, leftover, took) = repeated?;
     Ok(Open { io, leftover, took, held })
 }
 
@@ -235,8 +213,9 @@ async fn attempt(
         match pump(&mut io, &mut leftover, |input| role.step(input)).await {
             Ok(Pumped::Done(opened)) => {
                 if !opened.extensions.is_empty() {
-                    learned.offers.insert(request.upstream.clone(), opened.extensions);
+                    learned.offers(request.upstream, opened.extensions);
                 }
+                learned.taken(request.upstream, opened.inline_octets);
                 let login = started.elapsed().saturating_sub(way);
                 return Ok((io, leftover, Took { way, login }));
             }
