@@ -148,7 +148,13 @@ impl Visit<'_> {
         let identity = Identity { app: Arc::clone(&account.entra), user: person.user.clone() };
         let pass = Pass::Ours { identity: &identity, password: None };
         let opened = self.open(user, "address", pass, mailbox, client_name).await;
-        logged_in(opened, account.entra.is_app_only())
+        let no_token = matches!(opened, Err(OpenError::Token(_)));
+        logged_in(opened, account.entra.is_app_only()).map_err(|refusal| {
+            // Nobody has typed anything, so Entra's no is about the app, such as its secret that has
+            // expired: an administrator mends that, and a queue of mail must not come back for it.
+            let kind = if no_token { RefusalKind::Unavailable } else { refusal.kind };
+            Refusal { kind, ..refusal }
+        })
     }
 
     fn mailbox<'a>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mailwicket::{
     config::{Account, Config, Listener, Pinned, UserPattern},
-    sandbox::world::SmtpFault,
+    sandbox::world::{SmtpFault, contoso},
 };
 
 use crate::stage::{Client, PASSWORD, Stage, USER};
@@ -78,6 +78,20 @@ async fn an_outage_keeps_the_mail_of_a_device_in_its_queue() {
     assert!(reply.starts_with("451 4.7.0 the server is not available"), "{reply}");
     assert!(client.say("RCPT TO:<you@example.net>").await.starts_with("503 5.5.1 "));
     assert!(client.send(USER, MESSAGE).await.starts_with("250 "), "on the same connection");
+}
+
+#[tokio::test]
+async fn an_apps_secret_that_has_expired_sends_no_mail_back() {
+    let stage = pinned().await;
+    stage.sandbox.world().directory(|directory| {
+        for secret in &mut directory.app_mut(contoso::APP_ID).unwrap().secrets {
+            secret.expired = true;
+        }
+    });
+    let mut client = stage.client().await;
+    client.say("EHLO scanner.example").await;
+    let reply = client.send(USER, MESSAGE).await;
+    assert!(reply.starts_with("451 4.7.0 Entra refused the login (AADSTS7000222)"), "{reply}");
 }
 
 #[tokio::test]
