@@ -5,7 +5,11 @@
 
 use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -205,7 +209,13 @@ impl Running {
         }
     }
 
-    pub(super) async fn drain(mut self, cut: &CancellationToken) -> usize {
+    /// Ends when the sessions have ended, or have been cut: when `shutdown_grace` is over, or at
+    /// once where somebody is in a hurry. Returns how many were cut.
+    pub(super) async fn drain(
+        mut self,
+        hurry: &CancellationToken,
+        cut: &CancellationToken,
+    ) -> usize {
         let (grace, sessions) = (self.limits.shutdown_grace, self.hall.sessions.clone());
         info!(event = "drain", sessions = sessions.len(), ?grace, "stopping: no new sessions");
         self.hall.draining.cancel();
@@ -213,15 +223,15 @@ impl Running {
         self.loops.wait().await;
         drop(mem::take(&mut self.accepting));
         sessions.close();
-        let mut left = 0;
-        if timeout(grace, sessions.wait()).await.is_err() {
-            left = sessions.len();
-            warn!(
-                event = "drain_cut",
-                sessions = left,
-                ?grace,
-                "shutdown_grace is over, cutting sessions"
-            );
+        let cause = tokio::select! {
+            biased;
+            () = sessions.wait() => None,
+            () = hurry.cancelled() => Some("asked to stop once more"),
+            () = sleep(grace) => Some("limits.shutdown_grace is over"),
+        };
+        let left = cause.map_or(0, |_| sessions.len());
+        if let Some(cause) = cause {
+            warn!(event = "drain_cut", sessions = left, cause, ?grace, "cutting sessions");
         }
         cut.cancel();
         self.background.close();

@@ -19,7 +19,7 @@
 //! | `reload_refused` | error | it is not; the one before stays |
 //! | `restart_needed` | warn | a table has changed that is read at start only |
 //! | `drain` | info | stopping: no new sessions |
-//! | `drain_cut` | warn | sessions outlived `shutdown_grace` and are cut |
+//! | `drain_cut` | warn | sessions are cut: they outlived `shutdown_grace`, or a second signal came |
 //! | `stopped` | info | the end |
 //! | `socket_unused` | warn | a supervisor passes a socket that no listener has |
 //! | `file_limit` | warn | this process may not open enough files for `max_sessions` |
