@@ -29,7 +29,8 @@ pub(super) fn run(path: &Path, config: &Config) -> ExitCode {
         }
     };
     let code = runtime.block_on(serve(path, config));
-    runtime.shutdown_background(); // a hash being checked for nobody is not waited for
+    // What had to be written the daemon has waited for; a hash that is checked for nobody it has not.
+    runtime.shutdown_background();
     code
 }
 

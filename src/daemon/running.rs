@@ -8,7 +8,7 @@ use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -24,11 +24,14 @@ use crate::{
     config::{Config, EntraApp, Limits, Listener},
     net::{authority, dial::Dialer, inherited::Inherited, server_tls::Terminators},
     session::{self, House},
-    token::cache::Tokens,
+    token::{cache::Tokens, vault},
 };
 
 /// How long cut sessions may take to close their sockets.
 const CUT_GRACE: Duration = Duration::from_secs(2);
+/// How long after the cut a token may take into the vault: a little longer than the vault waits for
+/// its lock.
+const WRITE_GRACE: Duration = vault::PATIENCE.saturating_add(Duration::from_secs(2));
 
 /// A daemon that accepts.
 pub(super) struct Running {
@@ -210,7 +213,8 @@ impl Running {
     }
 
     /// Ends when the sessions have ended, or have been cut: when `shutdown_grace` is over, or at
-    /// once where somebody is in a hurry. Returns how many were cut.
+    /// once where somebody is in a hurry; and when the tokens are written that were on their way
+    /// into the vault. Returns how many sessions were cut.
     pub(super) async fn drain(
         mut self,
         hurry: &CancellationToken,
@@ -234,11 +238,16 @@ impl Running {
             warn!(event = "drain_cut", sessions = left, cause, ?grace, "cutting sessions");
         }
         cut.cancel();
-        self.background.close();
+        let cut_at = Instant::now();
         if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
             error!(sessions = sessions.len(), "sessions did not end when cut");
         }
         self.status.close().await;
+        // What is left of the background by now writes into the vault, if there is anything.
+        self.background.close();
+        if timeout_at(cut_at + WRITE_GRACE, self.background.wait()).await.is_err() {
+            error!(tasks = self.background.len(), "the background's tasks did not end");
+        }
         info!(event = "stopped", cut = left, "stopped");
         left
     }

@@ -135,6 +135,11 @@ impl Stage {
         drop(self.reloads.take());
     }
 
+    /// Whether the drain is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.daemon.is_finished()
+    }
+
     /// How many sessions the drain had to cut.
     pub(crate) async fn ended(mut self) -> usize {
         self.ask_to_stop();
