@@ -9,6 +9,7 @@
 //! Must never know what a dialogue says.
 
 mod admission;
+mod change;
 mod door;
 mod running;
 mod status;

@@ -105,7 +105,11 @@ impl Stage {
     }
 
     pub(crate) fn run(sandbox: Sandbox, config: &Config) -> Self {
-        let daemon = Daemon::bind(config).expect("the daemon binds");
+        Self::of(sandbox, Daemon::bind(config).expect("the daemon binds"))
+    }
+
+    /// With a daemon that is bound.
+    pub(crate) fn of(sandbox: Sandbox, daemon: Daemon) -> Self {
         let addresses = daemon.addresses().expect("bound");
         let [address, imap, pop3, more @ ..] = &addresses[..] else {
             panic!("three listeners at least")

@@ -12,7 +12,7 @@
 //! | --- | --- | --- |
 //! | `ready` | info | every port is bound, clients are served |
 //! | `listening`, `listener_closed` | info | a listener has been opened, or closed by a reload |
-//! | `listener_lost` | error | a refused reload could not open a listener again |
+//! | `listener_lost` | error | a refused reload could not open a listener, or the status, again |
 //! | `status_listening`, `status_closed` | info | the same of the status endpoint |
 //! | `config_warning` | warn | something in `proxy.toml` works and should be looked at |
 //! | `reloaded` | info | a new configuration is in force |
