@@ -1,13 +1,13 @@
 //! `mailwicket run`: the proxy, until a signal.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{convert::Infallible, io, path::Path, process::ExitCode};
 
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, oneshot},
     task,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use super::{complain, exit, logging, supervisor::Supervisor};
@@ -29,7 +29,8 @@ pub(super) fn run(path: &Path, config: &Config) -> ExitCode {
         }
     };
     let code = runtime.block_on(serve(path, config));
-    runtime.shutdown_background(); // a hash being checked for nobody is not waited for
+    // What had to be written the daemon has waited for; a hash that is checked for nobody it has not.
+    runtime.shutdown_background();
     code
 }
 
@@ -69,19 +70,25 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
     supervisor.ready(String::new());
     let watchdog = TaskTracker::new().spawn(supervisor.clone().feed_watchdog());
     let (reload, reloads) = mpsc::channel(1);
-    tokio::join!(daemon.run(reloads), obey(signals, path, reload, &supervisor));
+    let hurry = daemon.hurry();
+    tokio::select! {
+        _cut = daemon.run(reloads) => {}
+        never = obey(signals, path, reload, hurry, &supervisor) => match never {},
+    }
     watchdog.abort();
     supervisor.flush();
     exit::ok()
 }
 
-/// Reloads when asked to, until asked to stop; then `reloads` is dropped.
+/// Reloads when asked to, until asked to stop; then `reloads` is dropped. Who asks to stop once more
+/// is in a hurry.
 async fn obey(
     mut signals: Signals,
     path: &Path,
     reloads: mpsc::Sender<Reload>,
+    hurry: CancellationToken,
     supervisor: &Supervisor,
-) {
+) -> Infallible {
     while let Signal::Reload = signals.next().await {
         supervisor.reloading();
         match reload(path, &reloads).await {
@@ -102,6 +109,11 @@ async fn obey(
         }
     }
     supervisor.stopping();
+    drop(reloads); // the drain begins
+    loop {
+        signals.asked_to_stop().await;
+        hurry.cancel();
+    }
 }
 
 async fn reload(path: &Path, reloads: &mpsc::Sender<Reload>) -> anyhow::Result<()> {

@@ -2,13 +2,14 @@
 //!
 //! [`Daemon::bind`] takes every port before anything runs, so that a wrong address is an error at
 //! start; [`Daemon::run`] accepts until told to stop and then drains: no new sessions, those
-//! before login are told to come back, relayed ones run on for `shutdown_grace`. A configuration
-//! that arrives meanwhile takes the place of the one before, whole or not at all; sessions go on
+//! before login are told to come back, relayed ones run on for `shutdown_grace` unless somebody
+//! is in a hurry. A configuration that arrives meanwhile takes the place of the one before, whole or not at all; sessions go on
 //! as they began.
 //!
 //! Must never know what a dialogue says.
 
 mod admission;
+mod change;
 mod door;
 mod running;
 mod status;
@@ -91,6 +92,7 @@ pub struct Daemon {
     config: Config,
     background: TaskTracker,
     draining: CancellationToken,
+    hurry: CancellationToken,
     cut: CancellationToken,
 }
 
@@ -124,7 +126,19 @@ impl Daemon {
         let house =
             House::new(config, tokens.clone(), dialer, terminators, draining.clone(), cut.clone());
         let (house, config) = (Arc::new(house), config.clone());
-        Ok(Self { doors, endpoint, inherited, house, tokens, config, background, draining, cut })
+        let hurry = CancellationToken::new();
+        Ok(Self {
+            doors,
+            endpoint,
+            inherited,
+            house,
+            tokens,
+            config,
+            background,
+            draining,
+            hurry,
+            cut,
+        })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
@@ -140,11 +154,26 @@ impl Daemon {
         self.endpoint.as_ref().and_then(|endpoint| endpoint.address().ok())
     }
 
+    /// Once it is cancelled, the drain waits for no session any more and cuts them.
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
     /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
     /// be cut.
     pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
-        let Self { doors, endpoint, inherited, house, tokens, config, background, draining, cut } =
-            self;
+        let Self {
+            doors,
+            endpoint,
+            inherited,
+            house,
+            tokens,
+            config,
+            background,
+            draining,
+            hurry,
+            cut,
+        } = self;
         upkeep::attend(&tokens, &config);
         let almanac = Almanac::begin(config.apps(), &background, cut.clone());
         let view = View::new(tokens.clone(), draining.clone(), cut.clone(), background.clone());
@@ -182,7 +211,7 @@ impl Daemon {
             running.show_doors();
             let _ = outcome.send(taken); // who asked may have gone
         }
-        running.drain(&cut).await
+        running.drain(&hurry, &cut).await
     }
 }
 

@@ -1,18 +1,22 @@
 //! A daemon that accepts: what a reload changes in it, and how it drains.
 //!
-//! A reload is whole or not at all: all that can fail comes first. Must never know what a dialogue
-//! says, or who asks for the reload.
+//! A reload is whole or not at all: all that can fail comes first, the sockets (`change`) last of that.
+//! Must never know what a dialogue says, or who asks for the reload.
 
 use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use super::{
     StartError,
+    change::Opened,
     door::{Door, Hall, Inside},
-    open,
     status::{DoorSeen, Status},
     upkeep::{self, Almanac, Rooted},
 };
@@ -20,11 +24,14 @@ use crate::{
     config::{Config, EntraApp, Limits, Listener},
     net::{authority, dial::Dialer, inherited::Inherited, server_tls::Terminators},
     session::{self, House},
-    token::cache::Tokens,
+    token::{cache::Tokens, vault},
 };
 
 /// How long cut sessions may take to close their sockets.
 const CUT_GRACE: Duration = Duration::from_secs(2);
+/// How long after the cut a token may take into the vault: a little longer than the vault waits for
+/// its lock.
+const WRITE_GRACE: Duration = vault::PATIENCE.saturating_add(Duration::from_secs(2));
 
 /// A daemon that accepts.
 pub(super) struct Running {
@@ -52,14 +59,19 @@ pub(super) struct Accepting {
     ended: JoinHandle<()>,
 }
 
-/// What a new configuration means for the doors, which are named by their places.
-struct Change {
-    /// Doors that stay, with the listener that is theirs now.
-    staying: Vec<(usize, Arc<Listener>)>,
-    /// Listeners that need a door.
-    coming: Vec<Arc<Listener>>,
-    /// Doors that are of no listener any more.
-    leaving: Vec<usize>,
+impl Accepting {
+    /// What is accepted for at present.
+    pub(super) fn listener(&self) -> Arc<Listener> {
+        Arc::clone(&self.inside.borrow().listener)
+    }
+
+    /// Shuts the door, if it is not shut already. Its socket is closed when this returns.
+    pub(super) async fn shut(&mut self) {
+        self.shut.cancel();
+        if !self.ended.is_finished() {
+            let _ = (&mut self.ended).await;
+        }
+    }
 }
 
 impl Running {
@@ -74,7 +86,7 @@ impl Running {
 
     pub(super) fn show_doors(&self) {
         let doors = self.accepting.iter().map(|accepting| {
-            let listener = Arc::clone(&accepting.inside.borrow().listener);
+            let listener = accepting.listener();
             DoorSeen {
                 protocol: listener.protocol,
                 address: accepting.address,
@@ -85,22 +97,21 @@ impl Running {
         self.status.view().show_doors(doors.collect());
     }
 
+    /// Accepts at this door again, which was shut and is open anew.
+    pub(super) fn let_in_again(&mut self, place: usize, door: Door) {
+        if let Some(accepting) = self.accepting.get_mut(place) {
+            accepting.shut = CancellationToken::new();
+            let (hall, sees) = (Arc::clone(&self.hall), accepting.inside.subscribe());
+            accepting.ended = self.loops.spawn(door.accept(hall, sees, accepting.shut.clone()));
+        }
+    }
+
     /// All that can fail comes first; a failure leaves everything as it was.
     pub(super) async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
         let dialer = Arc::new(Dialer::new(&config.outbound)?);
         let terminators = Terminators::open(&config.listeners)?; // blocks, for as long as small files take
-        let Change { staying, coming, leaving } = self.compare(&config.listeners);
-        let (doors, shut) = self.open_beside(&coming, &leaving).await?;
-        let status = match self.status.prepare(config.status.as_ref(), &self.inherited).await {
-            Ok(status) => status,
-            Err(error) => {
-                drop(doors);
-                for place in shut {
-                    self.reopen(place);
-                }
-                return Err(error);
-            }
-        };
+        let change = self.change(config);
+        let Opened { doors, endpoint } = self.open_new(&change).await?;
 
         self.rooted.warn_of(config);
         let (apps, described) = (config.apps(), config.clone());
@@ -112,100 +123,34 @@ impl Running {
         self.limits = config.limits.clone();
         self.hall.permits.resize(self.limits.max_sessions, &self.background);
         self.hall.addresses.resize(self.limits.max_sessions_per_address);
-        for (place, listener) in staying {
+        for (place, listener) in change.staying {
             if let Some(accepting) = self.accepting.get(place) {
                 accepting.inside.send_replace(Inside { house: Arc::clone(&self.house), listener });
             }
         }
-        let mut place = 0;
-        self.accepting.retain(|accepting| {
-            let leaves = leaving.contains(&place);
-            place += 1;
-            if leaves {
-                let address = accepting.inside.borrow().listener.bind;
-                info!(event = "listener_closed", %address, "no longer listening; sessions go on");
-                accepting.shut.cancel();
-            }
-            !leaves
-        });
+        for place in change.leaving.into_iter().rev() {
+            let mut accepting = self.accepting.remove(place);
+            accepting.shut().await;
+            let address = accepting.listener().bind;
+            info!(event = "listener_closed", %address, "no longer listening; sessions go on");
+        }
         for door in doors {
             self.let_in(door);
         }
         self.status.view().show(config).await;
-        self.status.change(status);
+        self.status.take(config.status.as_ref(), endpoint).await;
         self.status.warm_up();
         Ok(())
     }
 
-    /// A door is known by its address and protocol.
-    fn compare(&self, listeners: &[Arc<Listener>]) -> Change {
-        let (mut staying, mut coming) = (Vec::<(usize, Arc<Listener>)>::new(), Vec::new());
-        for listener in listeners {
-            let is_its = |(place, accepting): &(usize, &Accepting)| {
-                let there = Arc::clone(&accepting.inside.borrow().listener);
-                let taken = staying.iter().any(|(other, _)| other == place);
-                !taken && there.bind == listener.bind && there.protocol == listener.protocol
-            };
-            match self.accepting.iter().enumerate().find(is_its) {
-                Some((place, _)) => staying.push((place, Arc::clone(listener))),
-                None => coming.push(Arc::clone(listener)),
-            }
-        }
-        let stays = |place: &usize| staying.iter().any(|(other, _)| other == place);
-        let leaving = (0..self.accepting.len()).filter(|place| !stays(place)).collect();
-        Change { staying, coming, leaving }
-    }
-
-    /// Opens the doors that are new. Where one wants the port of a door that leaves, that one is
-    /// shut first, and opened again should anything fail. Gives the doors, and the places of those
-    /// that were shut.
-    async fn open_beside(
-        &mut self,
-        coming: &[Arc<Listener>],
-        leaving: &[usize],
-    ) -> Result<(Vec<Door>, Vec<usize>), StartError> {
-        let mut shut = Vec::new();
-        for &place in leaving {
-            let Some(accepting) = self.accepting.get_mut(place) else { continue };
-            let bind = accepting.inside.borrow().listener.bind;
-            if bind.port() != 0 && coming.iter().any(|new| new.bind.port() == bind.port()) {
-                accepting.shut.cancel();
-                let _ = (&mut accepting.ended).await; // its socket is closed when it has ended
-                shut.push(place);
-            }
-        }
-        let opened = coming.iter().map(|new| open(new, &self.inherited));
-        match opened.collect::<Result<Vec<_>, _>>() {
-            Ok(doors) => Ok((doors, shut)),
-            Err(error) => {
-                for place in shut {
-                    self.reopen(place);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn reopen(&mut self, place: usize) {
-        let Some(accepting) = self.accepting.get_mut(place) else { return };
-        let listener = Arc::clone(&accepting.inside.borrow().listener);
-        match open(&listener, &self.inherited) {
-            Ok(door) => {
-                let (hall, sees) = (Arc::clone(&self.hall), accepting.inside.subscribe());
-                accepting.shut = CancellationToken::new();
-                let door = door.accept(hall, sees, accepting.shut.clone());
-                accepting.ended = self.loops.spawn(door);
-            }
-            Err(error) => error!(
-                event = "listener_lost",
-                %error,
-                remedy = "restart mailwicket once the port is free",
-                "a listener that was to stay could not be opened again",
-            ),
-        }
-    }
-
-    pub(super) async fn drain(mut self, cut: &CancellationToken) -> usize {
+    /// Ends when the sessions have ended, or have been cut: when `shutdown_grace` is over, or at
+    /// once where somebody is in a hurry; and when the tokens are written that were on their way
+    /// into the vault. Returns how many sessions were cut.
+    pub(super) async fn drain(
+        mut self,
+        hurry: &CancellationToken,
+        cut: &CancellationToken,
+    ) -> usize {
         let (grace, sessions) = (self.limits.shutdown_grace, self.hall.sessions.clone());
         info!(event = "drain", sessions = sessions.len(), ?grace, "stopping: no new sessions");
         self.hall.draining.cancel();
@@ -213,22 +158,27 @@ impl Running {
         self.loops.wait().await;
         drop(mem::take(&mut self.accepting));
         sessions.close();
-        let mut left = 0;
-        if timeout(grace, sessions.wait()).await.is_err() {
-            left = sessions.len();
-            warn!(
-                event = "drain_cut",
-                sessions = left,
-                ?grace,
-                "shutdown_grace is over, cutting sessions"
-            );
+        let cause = tokio::select! {
+            biased;
+            () = sessions.wait() => None,
+            () = hurry.cancelled() => Some("asked to stop once more"),
+            () = sleep(grace) => Some("limits.shutdown_grace is over"),
+        };
+        let left = cause.map_or(0, |_| sessions.len());
+        if let Some(cause) = cause {
+            warn!(event = "drain_cut", sessions = left, cause, ?grace, "cutting sessions");
         }
         cut.cancel();
-        self.background.close();
+        let cut_at = Instant::now();
         if timeout(CUT_GRACE, sessions.wait()).await.is_err() {
             error!(sessions = sessions.len(), "sessions did not end when cut");
         }
         self.status.close().await;
+        // What is left of the background by now writes into the vault, if there is anything.
+        self.background.close();
+        if timeout_at(cut_at + WRITE_GRACE, self.background.wait()).await.is_err() {
+            error!(tasks = self.background.len(), "the background's tasks did not end");
+        }
         info!(event = "stopped", cut = left, "stopped");
         left
     }

@@ -59,7 +59,8 @@ struct Read {
 
 impl Tokens {
     /// An empty cache over what the vault keeps; without one tokens live in memory only. Renewals
-    /// run as tasks of `tasks` until `stop`; what is being written then is written.
+    /// run as tasks of `tasks` until `stop`; what is being written then is written, so `tasks` should
+    /// be waited for.
     pub fn new(
         courier: Courier,
         vault: Option<Arc<Vault>>,

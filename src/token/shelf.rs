@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use tokio::{sync::Semaphore, task::JoinError};
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinError},
+};
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
@@ -122,13 +125,14 @@ impl Shelf {
         self.aside(move || secret::verify_password(&hash, &password)).await.unwrap_or(false)
     }
 
-    /// The permit goes with the work: who hangs up meanwhile does not make room for more of it.
+    /// The permit goes with the work: who hangs up meanwhile does not make room for more of it. It
+    /// is none of `tasks`: at the end of the process nobody waits for a hash but who needs it.
     async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let permit = Arc::clone(&self.hashes).acquire_owned().await.ok()?;
-        let work = self.tasks.spawn_blocking(move || {
+        let work = task::spawn_blocking(move || {
             let _permit = permit;
             work()
         });

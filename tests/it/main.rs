@@ -20,6 +20,7 @@ mod sign_in;
 mod smtp;
 mod stage;
 mod status;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod supervised;
 mod tls_pair;

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 
+use mailwicket::{config::Config, daemon::Daemon, net::inherited::Inherited, sandbox::Sandbox};
 use tokio::net::TcpListener;
 
-use crate::stage::{Client, PASSWORD, Stage, USER, parse, text};
+use crate::{
+    stage::{Client, PASSWORD, Stage, USER, parse, text},
+    status::get,
+};
 
 /// A port that was free a moment ago.
 async fn free() -> SocketAddr {
@@ -94,4 +98,93 @@ async fn limits_change_for_those_who_come() {
     stage.reload(one).await.unwrap();
     assert!(Client::silent(stage.address).await.reply().await.starts_with("421 "));
     drop((first, second));
+}
+
+/// What is where: protocols of listeners, or the status.
+type Places<'a> = &'a [(&'a str, SocketAddr)];
+
+/// The configuration with these, after the usual listeners.
+fn with(sandbox: &Sandbox, places: Places<'_>) -> Config {
+    let tables = places.iter().map(|(what, at)| match *what {
+        "status" => format!("[status]\nbind = \"{at}\"\n"),
+        protocol => listener(protocol, *at),
+    });
+    parse(&text(sandbox, "", &tables.collect::<String>()))
+}
+
+/// These answer as what they are, and of `all` nothing else does; what is passed can be connected to
+/// even so.
+async fn holds(places: Places<'_>, all: &[SocketAddr], passed: bool, row: &str) {
+    for (what, at) in places {
+        match *what {
+            "status" => assert_eq!(get(*at, "/healthz").await.0, 200, "{row}: status"),
+            protocol => {
+                let greets = if protocol == "smtp" { "220 " } else { "* OK " };
+                let greeting = Client::silent(*at).await.reply().await;
+                assert!(greeting.starts_with(greets), "{row}: {protocol}: {greeting}");
+            }
+        }
+    }
+    for at in all.iter().filter(|at| !passed && !places.iter().any(|(_, there)| there == *at)) {
+        assert!(is_closed(*at).await, "{row}: {at}");
+    }
+}
+
+#[tokio::test]
+async fn ports_pass_between_listeners_and_the_status() {
+    let third = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = third.local_addr().unwrap();
+    let mut ran = 0;
+    for passed in [false, true] {
+        let sockets = [0; 3].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [a, b, c] = [0, 1, 2].map(|place: usize| sockets[place].local_addr().unwrap());
+        // Those that are not passed are closed here, and their ports are free.
+        let inherited = Inherited::of(sockets.into_iter().filter(|_| passed).collect());
+        // What is where before and after.
+        let rows: [(&str, Places<'_>, Places<'_>); 8] = [
+            ("status to a listener that leaves", &[("smtp", a), ("status", b)], &[("status", a)]),
+            ("status comes to one", &[("smtp", a)], &[("status", a)]),
+            ("listener to a status that moves", &[("status", a)], &[("smtp", a), ("status", b)]),
+            ("listener to a status that goes", &[("status", a)], &[("smtp", a)]),
+            ("both swap", &[("smtp", a), ("status", b)], &[("smtp", b), ("status", a)]),
+            (
+                "listeners swap, status stays",
+                &[("smtp", a), ("imap", b), ("status", c)],
+                &[("imap", a), ("smtp", b), ("status", c)],
+            ),
+            (
+                "all three turn",
+                &[("smtp", a), ("imap", b), ("status", c)],
+                &[("smtp", b), ("imap", c), ("status", a)],
+            ),
+            ("nothing is left of them", &[("smtp", a), ("status", b)], &[]),
+        ];
+        let sandbox = Stage::sandbox().await;
+        let rows = rows.map(|(row, before, after)| {
+            let refused: Vec<_> = after.iter().copied().chain([("pop3", taken)]).collect();
+            let status = |(what, at)| (what, if what == "status" { taken } else { at });
+            let status: Vec<_> = after.iter().copied().map(status).collect();
+            let of = |places: Places<'_>| with(&sandbox, places);
+            let status = (status != after).then(|| of(&status));
+            (row, before, after, of(before), of(after), of(&refused), status)
+        });
+        let daemon = Daemon::inherit(&rows[0].3, inherited).unwrap();
+        let stage = Stage::of(sandbox, daemon);
+        for (row, before, after, at_first, then, refused, refused_status) in rows {
+            let row = &format!("{row}, passed: {passed}");
+            stage.reload(at_first).await.expect(row);
+            for refused in [Some(refused), refused_status].into_iter().flatten() {
+                let error = stage.reload(refused).await.expect_err(row).to_string();
+                let expected = format!("{taken}: ");
+                assert!(error.contains(&expected), "{row}: {error}");
+                assert!(error.contains("another program has this port"), "{row}: {error}");
+                holds(before, &[a, b, c], passed, row).await;
+            }
+            stage.reload(then).await.expect(row);
+            holds(after, &[a, b, c], passed, row).await;
+            ran += 1;
+        }
+        assert_eq!(stage.ended().await, 0);
+    }
+    assert_eq!(ran, 16);
 }

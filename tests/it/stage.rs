@@ -105,7 +105,11 @@ impl Stage {
     }
 
     pub(crate) fn run(sandbox: Sandbox, config: &Config) -> Self {
-        let daemon = Daemon::bind(config).expect("the daemon binds");
+        Self::of(sandbox, Daemon::bind(config).expect("the daemon binds"))
+    }
+
+    /// With a daemon that is bound.
+    pub(crate) fn of(sandbox: Sandbox, daemon: Daemon) -> Self {
         let addresses = daemon.addresses().expect("bound");
         let [address, imap, pop3, more @ ..] = &addresses[..] else {
             panic!("three listeners at least")
@@ -133,6 +137,11 @@ impl Stage {
     /// As SIGTERM does; the rest of the drain is waited for by `ended`.
     pub(crate) fn ask_to_stop(&mut self) {
         drop(self.reloads.take());
+    }
+
+    /// Whether the drain is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.daemon.is_finished()
     }
 
     /// How many sessions the drain had to cut.

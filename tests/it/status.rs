@@ -53,7 +53,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
 }
 
 /// Status and body.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let answer = ask(address, "GET", path).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head[9..12].parse().expect("a status"), body.to_owned())

@@ -160,6 +160,33 @@ async fn a_manager_hears_of_readiness_life_reloads_and_the_end() {
     assert!(service.0.wait().unwrap().success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_to_stop_twice_waits_for_no_session() {
+    let mut ran = 0;
+    for (first, second) in [("-INT", "-INT"), ("-TERM", "-INT"), ("-INT", "-TERM")] {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_sandbox, config) = config(address).await;
+        let manager = Manager::new(&(config + "shutdown_grace = \"10m\"\n"));
+        let mut service = manager.start(&socket);
+        manager.awaits("READY=1");
+        let mut session = Client::connect(address).await;
+        assert!(session.log_in(USER, PASSWORD).await.starts_with("235 "));
+
+        service.signal(first);
+        manager.awaits("STOPPING=1");
+        assert!(session.say("NOOP").await.starts_with("250 "), "it may go on");
+        service.signal(second);
+        session.rest().await;
+        assert!(service.0.wait().unwrap().success());
+        let log = manager.log();
+        let cut = log.lines().find(|line| line.contains("event=\"drain_cut\"")).expect(&log);
+        assert!(cut.contains("sessions=1 cause=\"asked to stop once more\""), "{cut}");
+        ran += 1;
+    }
+    assert_eq!(ran, 3);
+}
+
 #[tokio::test]
 async fn a_socket_that_no_listener_has_is_told() {
     let (sandbox, socket) = (Stage::sandbox().await, TcpListener::bind("127.0.0.1:0").unwrap());

@@ -12,14 +12,14 @@
 //! | --- | --- | --- |
 //! | `ready` | info | every port is bound, clients are served |
 //! | `listening`, `listener_closed` | info | a listener has been opened, or closed by a reload |
-//! | `listener_lost` | error | a refused reload could not open a listener again |
+//! | `listener_lost` | error | a refused reload could not open a listener, or the status, again |
 //! | `status_listening`, `status_closed` | info | the same of the status endpoint |
 //! | `config_warning` | warn | something in `proxy.toml` works and should be looked at |
 //! | `reloaded` | info | a new configuration is in force |
 //! | `reload_refused` | error | it is not; the one before stays |
 //! | `restart_needed` | warn | a table has changed that is read at start only |
 //! | `drain` | info | stopping: no new sessions |
-//! | `drain_cut` | warn | sessions outlived `shutdown_grace` and are cut |
+//! | `drain_cut` | warn | sessions are cut: they outlived `shutdown_grace`, or a second signal came |
 //! | `stopped` | info | the end |
 //! | `socket_unused` | warn | a supervisor passes a socket that no listener has |
 //! | `file_limit` | warn | this process may not open enough files for `max_sessions` |

@@ -8,28 +8,30 @@ use super::{
     super::{Account, EntraApp, Grant, Mailbox, UserPattern, file, form::is_sendable},
     Checker,
 };
-use crate::secret;
+use crate::{mail::Protocol, secret};
 
 impl Checker<'_> {
     /// One for each table, in their order; `None` for a table that is wrong. `pinned` are the
-    /// tables that a listener without login uses.
+    /// tables that a listener without login uses; the others may be used at each of `listeners`.
     pub(super) fn accounts(
         &mut self,
         tables: &[Spanned<file::Account>],
         apps: &BTreeMap<String, Arc<EntraApp>>,
         no_apps_written: bool,
         pinned: &[usize],
+        listeners: &[Spanned<file::Listener>],
     ) -> Vec<Option<Arc<Account>>> {
         if tables.is_empty() {
             self.problems.general("no [[account]]; add one with user and password_hash (see `mailwicket hash-password`)");
         }
+        let spoken = spoken_after_a_login(listeners);
         let mut accounts: Vec<Option<Arc<Account>>> = Vec::new();
         for (index, table) in tables.iter().enumerate() {
             let table = table.get_ref();
             let entra = if no_apps_written { None } else { self.app_of(table, apps) };
             let user = self.user(&table.user);
             let hash = self.password_hash(table, entra.as_deref(), pinned.contains(&index));
-            let mailbox = self.mailbox(table, user.as_ref(), entra.as_deref());
+            let mailbox = self.mailbox(table, user.as_ref(), entra.as_deref(), &spoken);
             let allow = match &table.allow {
                 Some(entries) => self.networks("account.allow", entries),
                 None => Some(Vec::new()),
@@ -132,36 +134,60 @@ impl Checker<'_> {
         table: &file::Account,
         user: Option<&UserPattern>,
         app: Option<&EntraApp>,
+        spoken: &[Protocol],
     ) -> Option<Mailbox> {
-        let Some(given) = &table.mailbox else {
-            let alias = matches!(user, Some(UserPattern::Exact(name)) if !name.contains('@'));
-            if alias && app.is_some_and(|app| !matches!(app.grant, Grant::Password { .. })) {
-                self.problems.at(table.user.span(), "account.mailbox is missing: the user is no address, so say whose mailbox is meant, such as mailbox = \"scanner@contoso.com\"");
-                return None;
-            }
-            return Some(Mailbox::default());
-        };
-        let mailbox = match given.get_ref() {
-            file::Mailbox::All(all) => {
+        let mailbox = match table.mailbox.as_ref().map(Spanned::get_ref) {
+            None => Mailbox::default(),
+            Some(file::Mailbox::All(all)) => {
                 let all = Some(all.trim().to_owned());
                 Mailbox { smtp: all.clone(), imap: all.clone(), pop3: all }
             }
-            file::Mailbox::Each(each) => Mailbox {
+            Some(file::Mailbox::Each(each)) => Mailbox {
                 smtp: each.smtp.clone(),
                 imap: each.imap.clone(),
                 pop3: each.pop3.clone(),
             },
         };
+        let span = table.mailbox.as_ref().map_or(table.user.span(), Spanned::span);
         let named = [&mailbox.smtp, &mailbox.imap, &mailbox.pop3];
-        if named.into_iter().flatten().all(|name| name.contains('@') && is_sendable(name)) {
+        if !named.into_iter().flatten().all(|name| name.contains('@') && is_sendable(name)) {
+            let words = "account.mailbox is no address; write such as \"shared@contoso.com\"";
+            self.problems.at(span, words);
+            return None;
+        }
+        // Exchange knows addresses only; where Entra judges the password, it may know a short name.
+        let by_password = app.is_none_or(|app| matches!(app.grant, Grant::Password { .. }));
+        let is_short = matches!(user, Some(UserPattern::Exact(name)) if !name.contains('@'));
+        if by_password || !is_short {
             return Some(mailbox);
         }
-        self.problems.at(
-            given.span(),
-            "account.mailbox is no address; write such as \"shared@contoso.com\"",
+        if table.mailbox.is_none() {
+            self.problems.at(span, "account.mailbox is missing: the user is no address, so say whose mailbox is meant, such as mailbox = \"scanner@contoso.com\"");
+            return None;
+        }
+        let is_lacking = |protocol: &&Protocol| mailbox.for_protocol(**protocol).is_none();
+        let lacking: Vec<_> = spoken.iter().filter(is_lacking).map(|it| it.name()).collect();
+        if lacking.is_empty() {
+            return Some(mailbox);
+        }
+        let keys: Vec<_> =
+            lacking.iter().map(|name| format!("{name} = \"scanner@contoso.com\"")).collect();
+        let words = format!(
+            "account.mailbox: for {} there is a [[listener]] and no mailbox, and the user is no address; write {} into it, or one mailbox for all, such as mailbox = \"scanner@contoso.com\"",
+            lacking.join(" and "),
+            keys.join(", ")
         );
+        self.problems.at(span, words);
         None
     }
+}
+
+/// The protocols that accounts may be used with.
+fn spoken_after_a_login(listeners: &[Spanned<file::Listener>]) -> Vec<Protocol> {
+    let open = || listeners.iter().map(Spanned::get_ref).filter(|table| table.account.is_none());
+    let is_spoken =
+        |protocol: &Protocol| open().any(|table| table.protocol.get_ref() == protocol.name());
+    [Protocol::Smtp, Protocol::Imap, Protocol::Pop3].into_iter().filter(is_spoken).collect()
 }
 
 /// The table that covers a user: exact before `*@domain` before `*`.

@@ -44,7 +44,8 @@ impl Checker<'_> {
         let pins = file.listener.iter().filter_map(|table| table.get_ref().account.as_ref());
         let pinned: Vec<_> =
             pins.filter_map(|user| closest(&file.account, user.get_ref().trim())).collect();
-        let accounts = self.accounts(&file.account, &apps.usable, file.entra.is_empty(), &pinned);
+        let no_apps = file.entra.is_empty();
+        let accounts = self.accounts(&file.account, &apps.usable, no_apps, &pinned, &file.listener);
         let house = House { clouds: &apps.clouds, written: &file.account, accounts: &accounts };
         let listeners = self.listeners(&file.listener, &house);
         let vault = file.vault.as_ref().map(|table| self.vault(table));

@@ -73,6 +73,66 @@ fn a_pinned_listener_is_refused_where_it_would_let_too_much_in() {
 }
 
 #[test]
+fn a_short_name_has_a_mailbox_for_each_protocol_that_is_spoken() {
+    let listener = |protocol: &str, port| {
+        format!("[[listener]]\nprotocol = \"{protocol}\"\nbind = \"127.0.0.1:{port}\"\n")
+    };
+    let (imap, pop3) = (listener("imap", 1143), listener("pop3", 1110));
+    let both = imap.clone() + &pop3;
+    let pins = "allow = [\"127.0.0.1\"]\naccount = \"scanner@contoso.com\"\n";
+    let pinned = listener("smtp", 1588) + pins;
+    let (app, person) = ("client_credentials", "device_code");
+    // Grant, user, mailbox, the listeners beside the first, and what lacks a mailbox.
+    let rows: &[(&str, &str, &str, &str, &[&str])] = &[
+        (app, "scanner", "{}", "", &["smtp"]),
+        (app, "scanner", "{ imap = \"a@contoso.com\" }", &imap, &["smtp"]),
+        (app, "scanner", "{ imap = \"a@contoso.com\" }", &both, &["smtp", "pop3"]),
+        (app, "scanner", "{ smtp = \"a@contoso.com\" }", "", &[]),
+        (app, "scanner", "{ smtp = \"a@contoso.com\", pop3 = \"a@contoso.com\" }", &pop3, &[]),
+        (app, "scanner", "\"a@contoso.com\"", &both, &[]),
+        (app, "ann@contoso.com", "{}", &both, &[]),
+        (app, "*", "{}", &both, &[]),
+        (person, "scanner", "{}", "", &["smtp"]),
+        ("password", "scanner", "{}", &both, &[]),
+    ];
+    let mut ran = 0;
+    for (grant, user, mailbox, more, lacking) in rows {
+        let with = file()
+            .replace("client_credentials", grant)
+            .replace("Scanner@Contoso.com", user)
+            .replace("password_hash", &format!("mailbox = {mailbox}\npassword_hash"));
+        let with = match *grant {
+            "password" => with.replace(&format!("password_hash = \"{HASH}\"\n"), ""),
+            "device_code" => {
+                format!("vault = {{}}\n{with}").replace("client_secret = \"S3cretValue~\"\n", "")
+            }
+            _ => with,
+        };
+        match check(&(with + more)) {
+            Ok(_) => assert!(lacking.is_empty(), "row {ran}"),
+            Err(error) => {
+                let error = error.to_string();
+                let [one] = error.lines().collect::<Vec<_>>()[..] else { panic!("{error}") };
+                assert!(!lacking.is_empty(), "row {ran}: {error}");
+                let names = format!("account.mailbox: for {} there is", lacking.join(" and "));
+                assert!(one.contains(&names), "row {ran}: {error}");
+                for name in *lacking {
+                    assert!(one.contains(&format!("{name} = \"scanner@contoso.com\"")), "{error}");
+                }
+            }
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 10);
+
+    // A listener that asks for no login is of its own account only.
+    let short = "[[account]]\nuser = \"erp\"\nmailbox = { imap = \"a@contoso.com\" }\n";
+    let text = file().replacen("\"smtp\"", "\"imap\"", 1) + short;
+    let text = format!("{text}password_hash = \"{HASH}\"\n{pinned}");
+    check(&text).unwrap();
+}
+
+#[test]
 fn an_account_may_be_used_from_its_networks_only() {
     assert!(check(&file()).unwrap().accounts[0].allow.is_empty());
     let with = |allow: &str| check(&format!("{}allow = {allow}\n", file()));

@@ -54,16 +54,6 @@ struct Serving {
     ended: JoinHandle<()>,
 }
 
-/// What a new configuration means for it.
-pub(super) enum Change {
-    /// It is where it was, and these may look.
-    Stays(Vec<IpNet>),
-    /// There is another one.
-    Comes(Endpoint),
-    /// There is none.
-    Goes,
-}
-
 impl Status {
     pub(super) fn new(view: View, endpoint: Option<Endpoint>, tasks: &TaskTracker) -> Self {
         let mut status = Self { view: Arc::new(view), serving: None, tasks: tasks.clone() };
@@ -77,50 +67,35 @@ impl Status {
         &self.view
     }
 
-    /// Binds what a new configuration needs, and changes nothing yet, unless another address wants
-    /// the same port: then the old one is shut first, and opened again should that fail.
-    pub(super) async fn prepare(
-        &mut self,
-        new: Option<&config::Status>,
-        inherited: &Inherited,
-    ) -> Result<Change, StartError> {
-        let Some(new) = new else { return Ok(Change::Goes) };
-        let here = self.serving.as_ref().map(|serving| serving.bind);
-        if here == Some(new.bind) {
-            return Ok(Change::Stays(new.allow.clone()));
-        }
-        let conflicts = here.is_some_and(|here| here.port() == new.bind.port() && here.port() != 0);
-        let before = if conflicts { self.serving.take() } else { None };
-        let Some(before) = before else {
-            return Ok(Change::Comes(Endpoint::open(new, inherited)?));
-        };
-        let old = config::Status { bind: before.bind, allow: before.allow.borrow().clone() };
-        before.shut();
-        let _ = before.ended.await; // its socket is closed when it has ended
-        let opened = Endpoint::open(new, inherited);
-        if opened.is_err()
-            && let Ok(again) = Endpoint::open(&old, inherited)
-        {
-            self.serve(again);
-        }
-        Ok(Change::Comes(opened?))
+    /// Where it is, as the configuration has it.
+    pub(super) fn bind(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(|serving| serving.bind)
     }
 
-    /// Does what was prepared.
-    pub(super) fn change(&mut self, change: Change) {
-        match change {
-            Change::Stays(allow) => {
-                if let Some(serving) = &self.serving {
-                    serving.allow.send_replace(allow);
-                }
+    /// Does as a new configuration says. Where that names another address, it is open already.
+    pub(super) async fn take(&mut self, new: Option<&config::Status>, opened: Option<Endpoint>) {
+        match (new, opened, &self.serving) {
+            (_, Some(endpoint), _) => {
+                self.shut().await;
+                self.serve(endpoint);
             }
-            Change::Comes(endpoint) => self.serve(endpoint),
-            Change::Goes => {
-                if let Some(serving) = self.serving.take() {
-                    serving.shut();
-                }
+            (Some(new), None, Some(serving)) => {
+                serving.allow.send_replace(new.allow.clone());
+            }
+            (_, None, _) => {
+                self.shut().await;
             }
         }
+    }
+
+    /// Shuts it: its socket is closed when this returns. Gives what was there.
+    pub(super) async fn shut(&mut self) -> Option<config::Status> {
+        let Serving { bind, allow, shut, ended } = self.serving.take()?;
+        info!(event = "status_closed", address = %bind, "status can no longer be looked at there");
+        shut.cancel();
+        let _ = ended.await;
+        let allow = allow.borrow().clone();
+        Some(config::Status { bind, allow })
     }
 
     /// What must be asked of Entra to be ready is asked, if anybody can look.
@@ -138,7 +113,8 @@ impl Status {
         }
     }
 
-    fn serve(&mut self, endpoint: Endpoint) {
+    /// Lets people look there; nowhere else, so it was shut.
+    pub(super) fn serve(&mut self, endpoint: Endpoint) {
         let Endpoint { socket, status: config::Status { bind, allow } } = endpoint;
         let address = socket.local_addr().unwrap_or(bind);
         info!(event = "status_listening", %address, "status can be looked at");
@@ -146,15 +122,6 @@ impl Status {
         let view = Arc::clone(&self.view);
         let served = http::serve(socket, view, allowed, self.tasks.clone(), shut.clone());
         let ended = self.tasks.spawn(served);
-        if let Some(before) = self.serving.replace(Serving { bind, allow, shut, ended }) {
-            before.shut();
-        }
-    }
-}
-
-impl Serving {
-    fn shut(&self) {
-        info!(event = "status_closed", address = %self.bind, "status can no longer be looked at there");
-        self.shut.cancel();
+        self.serving = Some(Serving { bind, allow, shut, ended });
     }
 }
