@@ -488,7 +488,7 @@ fn the_lines_for_squid_fit_host_and_port() {
     let mut ran = 0;
     for (target, lines) in rows {
         let (proxy, hint, target) = ("p:1".to_owned(), String::new(), target.to_owned());
-        let trouble = super::error::Trouble::Refused { proxy, target, status: 403, hint };
+        let trouble = Trouble::Refused { proxy, target, status: 403, hint };
         let told = trouble.remedy().unwrap();
         assert!(told.contains(lines), "{told}");
         ran += 1;

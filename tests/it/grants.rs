@@ -23,7 +23,10 @@ use mailwicket::{
 use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{caught::Caught, stage::Stage};
+use crate::{
+    caught::Caught,
+    stage::{Stage, free_address},
+};
 
 const RESOURCE: &str = "https://outlook.office365.com";
 
@@ -235,9 +238,8 @@ async fn the_machines_identity_is_asked_for_without_the_proxy() {
             assert!(!error.is_refusal(), "{fault:?}: {error}");
         }
     }
-    // Nobody is there: a port that was just free.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let source = IdentitySource::Imds(format!("http://{free}"));
+    // Nobody is there.
+    let source = IdentitySource::Imds(format!("http://{}", free_address()));
     let error = get(&sandbox, app(Grant::ManagedIdentity { source }, ""), None).await.unwrap_err();
     assert!(!error.is_refusal(), "{error}");
     assert!(error.to_string().contains("managed identity endpoint"), "{error}");

@@ -6,14 +6,9 @@ use mailwicket::{config::Config, daemon::Daemon, net::inherited::Inherited, sand
 use tokio::net::TcpListener;
 
 use crate::{
-    stage::{Client, PASSWORD, Stage, USER, parse, text},
+    stage::{Client, PASSWORD, Stage, USER, free_address, parse, text},
     status::get,
 };
-
-/// A port that was free a moment ago.
-async fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
 
 /// One more listener.
 fn listener(protocol: &str, bind: SocketAddr) -> String {
@@ -26,7 +21,7 @@ async fn is_closed(address: SocketAddr) -> bool {
 
 #[tokio::test]
 async fn listeners_come_and_go_and_the_sessions_go_on() {
-    let (kept, gone, new) = (free().await, free().await, free().await);
+    let (kept, gone, new) = (free_address(), free_address(), free_address());
     let sandbox = Stage::sandbox().await;
     let limits = "[limits]\nsmtp_sessions_per_mailbox = 10\n";
     let with = |listeners: &str| parse(&text(&sandbox, "", &format!("{listeners}{limits}")));
@@ -57,7 +52,7 @@ async fn listeners_come_and_go_and_the_sessions_go_on() {
 
 #[tokio::test]
 async fn a_configuration_that_cannot_be_taken_changes_nothing() {
-    let (kept, gone) = (free().await, free().await);
+    let (kept, gone) = (free_address(), free_address());
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Stage::sandbox().await;
     let before = text(&sandbox, "", &(listener("smtp", kept) + &listener("smtp", gone)));
@@ -136,10 +131,10 @@ async fn ports_pass_between_listeners_and_the_status() {
     let taken = third.local_addr().unwrap();
     let mut ran = 0;
     for passed in [false, true] {
-        let sockets = [0; 3].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let [a, b, c] = [0, 1, 2].map(|place: usize| sockets[place].local_addr().unwrap());
-        // Those that are not passed are closed here, and their ports are free.
-        let inherited = Inherited::of(sockets.into_iter().filter(|_| passed).collect());
+        let [a, b, c] = [0; 3].map(|_| free_address());
+        let sockets = [a, b, c].into_iter().filter(|_| passed);
+        let sockets = sockets.map(|at| std::net::TcpListener::bind(at).unwrap());
+        let inherited = Inherited::of(sockets.collect());
         // What is where before and after.
         let rows: [(&str, Places<'_>, Places<'_>); 8] = [
             ("status to a listener that leaves", &[("smtp", a), ("status", b)], &[("status", a)]),

@@ -1,9 +1,12 @@
 //! The stage that the end-to-end tests play on: the sandbox, mailwicket on it, a legacy client.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Argon2 once for the whole test run.
 static HASH: LazyLock<String> = LazyLock::new(|| secret::hash_password(&PASSWORD.into()));
+
+/// An address on which nobody listens. On Linux it has an IP of its own, so that no other test gets
+/// the port meanwhile.
+pub(crate) fn free_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let mine = [127, 0, 77, COUNT.fetch_add(1, Ordering::Relaxed)];
+    let ip = if cfg!(target_os = "linux") { mine } else { [127, 0, 0, 1] };
+    let socket = TcpListener::bind(SocketAddr::from((ip, 0))).expect("a port");
+    socket.local_addr().expect("bound")
+}
 
 /// A sandbox with mailwicket on it.
 pub(crate) struct Stage {

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::stage::{Client, PASSWORD, Stage, USER, parse, text};
+use crate::stage::{Client, PASSWORD, Stage, USER, free_address, parse, text};
 
 const STATUS: &str = "[status]\nbind = \"127.0.0.1:0\"\n";
 
@@ -303,8 +303,7 @@ async fn through_the_drain_it_says_so_and_then_it_is_gone() {
 
 #[tokio::test]
 async fn a_reload_opens_moves_and_closes_it() {
-    let free = || async { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
-    let (first, second) = (free().await, free().await);
+    let (first, second) = (free_address(), free_address());
     let sandbox = Stage::sandbox().await;
     let at = |address: SocketAddr| {
         parse(&text(&sandbox, "", &format!("[status]\nbind = \"{address}\"\n")))

@@ -8,11 +8,10 @@ use mailwicket::{
         world::{Connect, ProxyFault, SmtpFault},
     },
 };
-use tokio::net::TcpListener;
 
 use crate::{
     caught::Caught,
-    stage::{self, PASSWORD, Stage, USER},
+    stage::{self, PASSWORD, Stage, USER, free_address},
 };
 
 const ENTRA: &str = "login.microsoftonline.com:443";
@@ -36,11 +35,6 @@ async fn stage(outbound: &str) -> Stage {
     let sandbox = Stage::sandbox().await;
     let config = config(&sandbox, outbound);
     Stage::run(sandbox, &config)
-}
-
-/// A port on which nobody listens.
-async fn closed() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
 fn targets(connects: &[Connect]) -> Vec<(&str, u16)> {
@@ -85,7 +79,7 @@ async fn each_leg_has_its_own_proxy() {
 #[tokio::test]
 async fn a_dead_proxy_is_passed_over_and_the_log_says_so_once() {
     let (caught, _guard) = Caught::begin();
-    let dead = closed().await;
+    let dead = free_address();
     let stage = stage(&format!("proxy = [\"http://{dead}\", \"http://HTTP\"]")).await;
     for _ in 0..3 {
         assert!(stage.client().await.log_in(USER, PASSWORD).await.starts_with("235 "));
@@ -144,7 +138,7 @@ async fn an_outage_of_the_first_proxy_is_not_one_but_its_no_is_a_no() {
 #[tokio::test]
 async fn where_no_way_leads_each_is_named_with_its_cause() {
     let (caught, _guard) = Caught::begin();
-    let (one, two) = (closed().await, closed().await);
+    let (one, two) = (free_address(), free_address());
     let stage = stage(&format!("proxy = [\"https://{one}\", \"socks5h://{two}\"]")).await;
     let reply = stage.client().await.log_in(USER, PASSWORD).await;
     assert!(
@@ -193,7 +187,7 @@ async fn a_login_and_a_page_of_a_captive_portal_are_told() {
 #[tokio::test]
 async fn check_shows_the_way_of_each_leg_and_walks_the_others() {
     let sandbox = Stage::sandbox().await;
-    let dead = closed().await;
+    let dead = free_address();
     let text = format!(
         "proxy = [\"http://{dead}\", \"socks5h://SOCKS\", \"http://HTTP\"]\ntoken_proxy = \"https://SECURE\""
     );

@@ -19,7 +19,6 @@ use crate::{
     mail::{
         self, Protocol,
         client::{ClientRole, Failure, TokenForm, TokenLogin},
-        server::Offer,
     },
     net::{Io, Leg, dial::Dialer},
     token::{Identity, Token, cache::Tokens},
