@@ -6,7 +6,7 @@ use mailwicket::{config::Config, daemon::Daemon, net::inherited::Inherited, sand
 use tokio::net::TcpListener;
 
 use crate::{
-    stage::{Client, PASSWORD, Stage, USER, free_address, parse, text},
+    stage::{Client, PASSWORD, Stage, USER, free_address, no_program_starts, parse, text},
     status::get,
 };
 
@@ -20,7 +20,9 @@ async fn is_closed(address: SocketAddr) -> bool {
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn listeners_come_and_go_and_the_sessions_go_on() {
+    let _alone = no_program_starts();
     let (kept, gone, new) = (free_address(), free_address(), free_address());
     let sandbox = Stage::sandbox().await;
     let limits = "[limits]\nsmtp_sessions_per_mailbox = 10\n";
@@ -51,7 +53,9 @@ async fn listeners_come_and_go_and_the_sessions_go_on() {
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn a_configuration_that_cannot_be_taken_changes_nothing() {
+    let _alone = no_program_starts();
     let (kept, gone) = (free_address(), free_address());
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Stage::sandbox().await;
@@ -126,7 +130,9 @@ async fn holds(places: Places<'_>, all: &[SocketAddr], passed: bool, row: &str) 
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn ports_pass_between_listeners_and_the_status() {
+    let _alone = no_program_starts();
     let third = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = third.local_addr().unwrap();
     let mut ran = 0;

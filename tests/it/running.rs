@@ -1,7 +1,11 @@
 //! `check --live` and `check --ready`, as a container's health check runs them: the program itself,
 //! its words and its exit code.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 use mailwicket::{
     config,
@@ -21,7 +25,9 @@ async fn check(arguments: &'static [&str], text: String) -> (i32, String) {
         let file = folder.path().join("proxy.toml");
         fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailwicket"));
-        command.arg("check").args(arguments).arg("--config").arg(&file).output().unwrap()
+        command.arg("check").args(arguments).arg("--config").arg(&file);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        stage::start(&mut command).wait_with_output().unwrap()
     });
     let output = ran.await.unwrap();
     let printed = [output.stdout, output.stderr].concat();

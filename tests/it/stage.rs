@@ -3,8 +3,9 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
+    process::{Child, Command},
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -44,6 +45,19 @@ pub(crate) fn free_address() -> SocketAddr {
     let ip = if cfg!(target_os = "linux") { mine } else { [127, 0, 0, 1] };
     let socket = TcpListener::bind(SocketAddr::from((ip, 0))).expect("a port");
     socket.local_addr().expect("bound")
+}
+
+/// While this is held no test starts a program. One that starts has a copy of every socket of this
+/// process until it executes, so that what has just been closed may be open still.
+pub(crate) fn no_program_starts() -> MutexGuard<'static, ()> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a program.
+pub(crate) fn start(command: &mut Command) -> Child {
+    let _alone = no_program_starts();
+    command.spawn().expect("it starts")
 }
 
 /// A sandbox with mailwicket on it.

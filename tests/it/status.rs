@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::stage::{Client, PASSWORD, Stage, USER, free_address, parse, text};
+use crate::stage::{Client, PASSWORD, Stage, USER, free_address, no_program_starts, parse, text};
 
 const STATUS: &str = "[status]\nbind = \"127.0.0.1:0\"\n";
 
@@ -280,7 +280,9 @@ async fn an_outage_is_not_ready_and_strangers_do_not_count() {
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn through_the_drain_it_says_so_and_then_it_is_gone() {
+    let _alone = no_program_starts();
     let (mut stage, status) = stage(Stage::sandbox().await, |text| text);
     let mut client = stage.client().await;
     assert!(client.log_in(USER, PASSWORD).await.starts_with("235 "));
@@ -302,7 +304,9 @@ async fn through_the_drain_it_says_so_and_then_it_is_gone() {
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn a_reload_opens_moves_and_closes_it() {
+    let _alone = no_program_starts();
     let (first, second) = (free_address(), free_address());
     let sandbox = Stage::sandbox().await;
     let at = |address: SocketAddr| {
@@ -339,7 +343,9 @@ async fn a_reload_opens_moves_and_closes_it() {
 }
 
 #[tokio::test]
+#[allow(clippy::await_holding_lock)] // this thread is this test's
 async fn a_reload_moves_it_to_another_address_of_the_same_port_or_back() {
+    let _alone = no_program_starts();
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let at = |sandbox: &Sandbox, ip: &str, more: &str| {
         let allow = "allow = [\"127.0.0.0/8\"]";

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     caught::Caught,
-    stage::{Client, PASSWORD, Stage, USER, parse, text},
+    stage::{Client, PASSWORD, Stage, USER, parse, start, text},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,7 +47,8 @@ impl Manager {
         let socket = OwnedFd::from(socket.try_clone().unwrap());
         let shell =
             "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run --config \"$1\"";
-        let child = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh");
+        command
             .args(["-c", &format!("{limits} {shell}"), env!("CARGO_BIN_EXE_mailwicket")])
             .arg(self.config())
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
@@ -56,10 +57,8 @@ impl Manager {
             .env("ENTRA_CLIENT_SECRET", "not asked for")
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        Service(child)
+            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap());
+        Service(start(&mut command))
     }
 
     /// What the service has said.
@@ -88,7 +87,8 @@ struct Service(Child);
 
 impl Service {
     fn signal(&self, signal: &str) {
-        let sent = Command::new("/bin/kill").args([signal, &self.0.id().to_string()]).status();
+        let mut kill = Command::new("/bin/kill");
+        let sent = start(kill.args([signal, &self.0.id().to_string()])).wait();
         assert!(sent.unwrap().success());
     }
 }
@@ -207,13 +207,15 @@ fn what_is_no_listening_socket_is_a_mistake_of_the_unit() {
     let path: &Path = &folder.path().join("proxy.toml");
     std::fs::write(path, include_str!("../../proxy.toml")).unwrap();
     let shell = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run --config \"$1\"";
-    let ended = Command::new("/bin/sh")
+    let mut command = Command::new("/bin/sh");
+    command
         .args(["-c", shell, env!("CARGO_BIN_EXE_mailwicket")])
         .arg(path)
         .env("ENTRA_CLIENT_SECRET", "secret")
         .stdin(Stdio::from(OwnedFd::from(stranger)))
-        .output()
-        .unwrap();
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = start(&mut command).wait_with_output().unwrap();
     let words = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(78), "{words}");
     assert!(words.contains("ListenStream"), "{words}");
