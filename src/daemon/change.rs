@@ -15,7 +15,10 @@ use super::{
     running::{Accepting, Running},
     status::Endpoint,
 };
-use crate::config::{self, Config, Listener};
+use crate::{
+    config::{self, Config, Listener},
+    net::inherited::Inherited,
+};
 
 /// What a new configuration means for the sockets. Doors are named by their places.
 pub(super) struct Change {
@@ -31,7 +34,7 @@ pub(super) struct Change {
     status_coming: Option<config::Status>,
 }
 
-/// What is new, and serves nobody yet.
+/// What is open at start or by a change, and serves nobody yet.
 pub(super) struct Opened {
     pub(super) doors: Vec<Door>,
     pub(super) endpoint: Option<Endpoint>,
@@ -41,6 +44,20 @@ pub(super) struct Opened {
 struct Shut {
     doors: Vec<usize>,
     status: Option<config::Status>,
+}
+
+impl Opened {
+    /// Opens these, in their order. Where one fails, those before it are closed again.
+    pub(super) fn open(
+        listeners: &[Arc<Listener>],
+        status: Option<&config::Status>,
+        inherited: &Inherited,
+    ) -> Result<Self, StartError> {
+        let doors = listeners.iter().map(|listener| open(listener, inherited));
+        let doors = doors.collect::<Result<_, _>>()?;
+        let endpoint = status.map(|status| Endpoint::open(status, inherited)).transpose()?;
+        Ok(Self { doors, endpoint })
+    }
 }
 
 impl Change {
@@ -77,7 +94,8 @@ impl Running {
     /// Opens all that is new. A failure leaves everything as it was.
     pub(super) async fn open_new(&mut self, change: &Change) -> Result<Opened, StartError> {
         let shut = self.make_room(change).await;
-        let opened = self.open_all(change);
+        let status = change.status_coming.as_ref();
+        let opened = Opened::open(&change.coming, status, &self.inherited);
         if opened.is_err() {
             self.reopen(shut);
         }
@@ -101,15 +119,6 @@ impl Running {
             None
         };
         Shut { doors, status }
-    }
-
-    /// Where one fails, those before it are closed again.
-    fn open_all(&self, change: &Change) -> Result<Opened, StartError> {
-        let doors = change.coming.iter().map(|listener| open(listener, &self.inherited));
-        let doors = doors.collect::<Result<_, _>>()?;
-        let status = change.status_coming.as_ref();
-        let endpoint = status.map(|status| Endpoint::open(status, &self.inherited)).transpose()?;
-        Ok(Opened { doors, endpoint })
     }
 
     fn reopen(&mut self, Shut { doors, status }: Shut) {

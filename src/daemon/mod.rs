@@ -3,8 +3,8 @@
 //! [`Daemon::bind`] takes every port before anything runs, so that a wrong address is an error at
 //! start; [`Daemon::run`] accepts until told to stop and then drains: no new sessions, those
 //! before login are told to come back, relayed ones run on for `shutdown_grace` unless somebody
-//! is in a hurry. A configuration that arrives meanwhile takes the place of the one before, whole or not at all; sessions go on
-//! as they began.
+//! is in a hurry. A configuration that arrives meanwhile takes the place of the one before, whole or
+//! not at all; sessions go on as they began.
 //!
 //! Must never know what a dialogue says.
 
@@ -44,9 +44,10 @@ use crate::{
 
 use self::{
     admission::{Addresses, Permits},
+    change::Opened,
     door::{Door, Hall},
     running::Running,
-    status::{Endpoint, Status, View},
+    status::{Status, View},
     upkeep::{Almanac, Rooted},
 };
 
@@ -84,8 +85,7 @@ pub struct Reload {
 
 /// Bound listeners, ready to run.
 pub struct Daemon {
-    doors: Vec<Door>,
-    endpoint: Option<Endpoint>,
+    opened: Opened,
     inherited: Inherited,
     house: Arc<House>,
     tokens: Tokens,
@@ -119,26 +119,12 @@ impl Daemon {
         let terminators = Terminators::open(&config.listeners)?;
         let vault = config.vault.as_ref().map(Vault::open).transpose()?.map(Arc::new);
         let tokens = Tokens::new(courier, vault, background.clone(), cut.clone());
-        let doors = config.listeners.iter().map(|listener| open(listener, &inherited));
-        let doors = doors.collect::<Result<_, _>>()?;
-        let endpoint = config.status.as_ref().map(|status| Endpoint::open(status, &inherited));
-        let endpoint = endpoint.transpose()?;
+        let opened = Opened::open(&config.listeners, config.status.as_ref(), &inherited)?;
         let house =
             House::new(config, tokens.clone(), dialer, terminators, draining.clone(), cut.clone());
         let (house, config) = (Arc::new(house), config.clone());
         let hurry = CancellationToken::new();
-        Ok(Self {
-            doors,
-            endpoint,
-            inherited,
-            house,
-            tokens,
-            config,
-            background,
-            draining,
-            hurry,
-            cut,
-        })
+        Ok(Self { opened, inherited, house, tokens, config, background, draining, hurry, cut })
     }
 
     /// The addresses that were bound, in configuration order; port 0 has become a real one.
@@ -146,12 +132,12 @@ impl Daemon {
     /// # Errors
     /// As the system says.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.doors.iter().map(Door::address).collect()
+        self.opened.doors.iter().map(Door::address).collect()
     }
 
     /// Where the status can be looked at, if anywhere.
     pub fn status_address(&self) -> Option<SocketAddr> {
-        self.endpoint.as_ref().and_then(|endpoint| endpoint.address().ok())
+        self.opened.endpoint.as_ref().and_then(|endpoint| endpoint.address().ok())
     }
 
     /// Once it is cancelled, the drain waits for no session any more and cuts them.
@@ -162,18 +148,9 @@ impl Daemon {
     /// Serves until the sender of `reloads` is gone, then drains. Returns how many sessions had to
     /// be cut.
     pub async fn run(self, mut reloads: mpsc::Receiver<Reload>) -> usize {
-        let Self {
-            doors,
-            endpoint,
-            inherited,
-            house,
-            tokens,
-            config,
-            background,
-            draining,
-            hurry,
-            cut,
-        } = self;
+        let Self { opened, inherited, house, tokens, config, background, draining, hurry, cut } =
+            self;
+        let Opened { doors, endpoint } = opened;
         upkeep::attend(&tokens, &config);
         let almanac = Almanac::begin(config.apps(), &background, cut.clone());
         let view = View::new(tokens.clone(), draining.clone(), cut.clone(), background.clone());

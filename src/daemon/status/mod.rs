@@ -90,11 +90,10 @@ impl Status {
 
     /// Shuts it: its socket is closed when this returns. Gives what was there.
     pub(super) async fn shut(&mut self) -> Option<config::Status> {
-        let Serving { bind, allow, shut, ended } = self.serving.take()?;
+        let serving = self.serving.take()?;
+        let (bind, allow) = (serving.bind, serving.allow.borrow().clone());
         info!(event = "status_closed", address = %bind, "status can no longer be looked at there");
-        shut.cancel();
-        let _ = ended.await;
-        let allow = allow.borrow().clone();
+        serving.end().await;
         Some(config::Status { bind, allow })
     }
 
@@ -108,8 +107,7 @@ impl Status {
     /// Nobody can look from now on.
     pub(super) async fn close(mut self) {
         if let Some(serving) = self.serving.take() {
-            serving.shut.cancel();
-            let _ = serving.ended.await;
+            serving.end().await;
         }
     }
 
@@ -123,5 +121,12 @@ impl Status {
         let served = http::serve(socket, view, allowed, self.tasks.clone(), shut.clone());
         let ended = self.tasks.spawn(served);
         self.serving = Some(Serving { bind, allow, shut, ended });
+    }
+}
+
+impl Serving {
+    async fn end(self) {
+        self.shut.cancel();
+        let _ = self.ended.await;
     }
 }
